@@ -1,0 +1,21 @@
+"""python -m rt_hands.bench: latency of each part beside its peers, measured in one interleaved run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rt_hands.cli import dispatch
+from rt_hands.errors import run_command
+
+PARTS = {
+    "core": ("rt_hands.benchmarks.core", "decode, project and triangulate beside NumPy, cv2, torch and DARK"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one benchmark."""
+    return dispatch("rt_hands.bench", PARTS, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -1,0 +1,300 @@
+"""Camera and Rig: intrinsics, distortion and pose in mm, and their TOML file.
+
+OpenCV conventions: x_cam = R x_world + t, +z forward, pixel centre at (0, 0), distortion (k1, k2, p1, p2, k3).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tomli_w
+from numpy.typing import ArrayLike, NDArray
+
+from rt_hands import _core
+from rt_hands.errors import InvalidInput
+from rt_hands.paths import write_atomically
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA_VERSION = 1
+_ROTATION_TOLERANCE = 1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
+
+
+def _field(camera: str, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """A read-only float64 array of the wanted shape, all finite, or an error that names camera and field."""
+    try:
+        array = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"Camera '{camera}': {name} is not a table of numbers; wanted shape {shape}.") from None
+    if array.shape != shape:
+        raise InvalidInput(f"Camera '{camera}': {name} has shape {array.shape}; wanted {shape}.")
+    if not np.isfinite(array).all():
+        raise InvalidInput(f"Camera '{camera}': {name} holds NaN or infinity.")
+    array.flags.writeable = False
+    return array
+
+
+def _distortion(camera: str, value: ArrayLike) -> NDArray[np.float64]:
+    terms = np.asarray(value, np.float64).ravel()
+    if terms.size > 5:
+        raise InvalidInput(
+            f"Camera '{camera}': distortion has {terms.size} terms; up to 5 (k1, k2, p1, p2, k3) are supported. "
+            "Calibrate again without CALIB_RATIONAL_MODEL, thin-prism and tilt terms."
+        )
+    return _field(camera, "distortion", np.pad(terms, (0, 5 - terms.size)), (5,))
+
+
+def _check_rotation(camera: str, cam_from_world: NDArray[np.float64]) -> None:
+    r = cam_from_world[:3, :3]
+    if np.abs(r @ r.T - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(r) < 0:
+        raise InvalidInput(
+            f"Camera '{camera}': the 3x3 part of cam_from_world is not a rotation "
+            f"(determinant {np.linalg.det(r):.4f}, |R R^T - I| {np.abs(r @ r.T - np.eye(3)).max():.1e})."
+        )
+    if not np.allclose(cam_from_world[3], (0, 0, 0, 1)):
+        raise InvalidInput(f"Camera '{camera}': the last row of cam_from_world is not 0 0 0 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera with up to five OpenCV distortion terms.
+
+    id: its name. size_px: (width, height). K: (3, 3). distortion: up to (5,) k1 k2 p1 p2 k3.
+    cam_from_world: (4, 4) or (3, 4), translation in mm. Raises InvalidInput that names camera and field.
+    """
+
+    id: str
+    size_px: tuple[int, int]
+    K: NDArray[np.float64]
+    distortion: NDArray[np.float64]
+    cam_from_world: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        size = _field(self.id, "size_px", self.size_px, (2,))
+        if (size < 1).any() or (size != np.round(size)).any():
+            raise InvalidInput(f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0.")
+        k = _field(self.id, "K", self.K, (3, 3))
+        if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1)):
+            raise InvalidInput(f"Camera '{self.id}': K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0.")
+        pose = np.asarray(self.cam_from_world, np.float64)
+        if pose.shape == (3, 4):
+            pose = np.vstack([pose, (0, 0, 0, 1)])
+        pose = _field(self.id, "cam_from_world", pose, (4, 4))
+        _check_rotation(self.id, pose)
+        for name, value in (
+            ("size_px", (int(size[0]), int(size[1]))),
+            ("K", k),
+            ("distortion", _distortion(self.id, self.distortion)),
+            ("cam_from_world", pose),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3) world to camera."""
+        return self.cam_from_world[:3, :3]
+
+    @property
+    def translation_mm(self) -> NDArray[np.float64]:
+        """(3,) world origin in the camera's frame."""
+        return self.cam_from_world[:3, 3]
+
+    @property
+    def centre_world_mm(self) -> NDArray[np.float64]:
+        """(3,) the camera's own place in the world."""
+        return -self.rotation.T @ self.translation_mm
+
+    def project(self, points_world_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Image points with distortion: (N, 3) mm -> (N, 2) px; NaN behind the camera."""
+        return Rig((self,)).project(points_world_mm)[0]
+
+    def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px."""
+        points = np.ascontiguousarray(points_px, np.float64).reshape(-1, 1, 2)
+        if len(points) == 0:
+            return np.zeros((0, 2))
+        # The 5 default iterations leave up to 0.1 px at the corners of wide lenses.
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
+        ideal = cv2.undistortPointsIter(points, self.K, self.distortion, None, self.K, criteria)
+        return np.asarray(ideal, np.float64).reshape(-1, 2)
+
+    def resized(self, size_px: tuple[int, int]) -> Camera:
+        """The same camera for pictures scaled to another size, pixel centres kept at whole numbers."""
+        s = np.array(size_px, np.float64) / self.size_px
+        k = self.K.copy()
+        k[:2] *= s[:, None]
+        k[:2, 2] += 0.5 * s - 0.5
+        return replace(self, size_px=size_px, K=k)
+
+    def check_image(self, size_px: tuple[int, int]) -> None:
+        """Raise InvalidInput when a picture's (width, height) is not the calibrated one."""
+        if tuple(size_px) != self.size_px:
+            raise InvalidInput(
+                f"Camera '{self.id}': the picture is {size_px[0]}x{size_px[1]}, the calibration is for "
+                f"{self.size_px[0]}x{self.size_px[1]}. Set the camera to that size or use `Camera.resized`."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """Calibrated cameras in one world, matched by id, never by order."""
+
+    cameras: tuple[Camera, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        ids = [c.id for c in self.cameras]
+        if not ids:
+            raise InvalidInput("A rig needs at least one camera; got none.")
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise InvalidInput(f"Camera id '{twice[0]}' stands twice in the rig; ids must differ.")
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(self.cameras)
+
+    def __getitem__(self, camera: str) -> Camera:
+        found = next((c for c in self.cameras if c.id == camera), None)
+        if found is None:
+            raise InvalidInput(f"The rig has no camera '{camera}'. It has: {', '.join(self.ids)}.")
+        return found
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Camera ids, in order."""
+        return tuple(c.id for c in self.cameras)
+
+    def subset(self, ids: Sequence[str]) -> Rig:
+        """The rig of these cameras, in this order."""
+        return Rig(tuple(self[i] for i in ids))
+
+    @cached_property
+    def K(self) -> NDArray[np.float64]:
+        """(V, 3, 3)."""
+        return np.stack([c.K for c in self.cameras])
+
+    @cached_property
+    def distortion(self) -> NDArray[np.float64]:
+        """(V, 5)."""
+        return np.stack([c.distortion for c in self.cameras])
+
+    @cached_property
+    def cam_from_world(self) -> NDArray[np.float64]:
+        """(V, 3, 4), mm."""
+        return np.stack([c.cam_from_world[:3] for c in self.cameras])
+
+    @cached_property
+    def size_px(self) -> NDArray[np.float64]:
+        """(V, 2) width, height."""
+        return np.array([c.size_px for c in self.cameras], np.float64)
+
+    def project(self, points_world_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Image points in every view: (N, 3) mm -> (V, N, 2) px with distortion; NaN behind a camera."""
+        points_px, in_front, _ = _core.project(
+            np.ascontiguousarray(points_world_mm, np.float64),
+            self.K,
+            self.distortion,
+            self.cam_from_world,
+            self.size_px,
+        )
+        points_px = points_px.astype(np.float32)
+        points_px[~in_front] = np.nan
+        return points_px
+
+    def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Undistorted image points of every view: (V, N, 2) px -> (V, N, 2) px."""
+        if points_px.ndim != 3 or points_px.shape[0] != len(self) or points_px.shape[2] != 2:
+            raise InvalidInput(f"points_px has shape {points_px.shape}; wanted ({len(self)}, N, 2).")
+        return np.stack([c.undistort(p) for c, p in zip(self.cameras, points_px, strict=True)])
+
+    def validate(self, sizes_px: Mapping[str, tuple[int, int]]) -> None:
+        """Check a set of sources {camera id: (width, height)} against the rig; raise InvalidInput on the first misfit."""
+        missing = [i for i in self.ids if i not in sizes_px]
+        unknown = [i for i in sizes_px if i not in self.ids]
+        if missing:
+            extra = f" Pictures came from {', '.join(unknown)}, which the rig doesn't know." if unknown else ""
+            raise InvalidInput(f"Camera '{missing[0]}' is in the rig but sends no pictures.{extra}")
+        if unknown:
+            raise InvalidInput(f"Camera '{unknown[0]}' is not in the rig. It has: {', '.join(self.ids)}.")
+        for camera in self.cameras:
+            camera.check_image(sizes_px[camera.id])
+
+    def save(self, path: str | Path) -> None:
+        """Write the rig's TOML file, atomically: a crash leaves the old file or the new one."""
+        text = tomli_w.dumps(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "units": "mm",
+                "cameras": {c.id: _to_table(c) for c in self.cameras},
+            }
+        )
+        write_atomically(Path(path), text.encode())
+
+    @staticmethod
+    def load(path: str | Path) -> Rig:
+        """Read a rig's TOML file. Raises InvalidInput that names the file, the camera and the field."""
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_bytes().decode())
+        except OSError as error:
+            raise InvalidInput(f"Can't read rig file '{path}': {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"Rig file '{path}' is not valid TOML: {error}.") from None
+        try:
+            return _from_tables(data)
+        except InvalidInput as error:
+            raise InvalidInput(f"Rig file '{path}': {error}") from None
+
+
+def _to_table(camera: Camera) -> dict[str, Any]:
+    return {
+        "size_px": list(camera.size_px),
+        "K": camera.K.tolist(),
+        "distortion": camera.distortion.tolist(),
+        "cam_from_world": camera.cam_from_world.tolist(),
+    }
+
+
+def _from_tables(data: Mapping[str, Any]) -> Rig:
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InvalidInput(
+            f"schema_version is {version}; this rt_hands reads {SCHEMA_VERSION}. "
+            "For files of other programs see rt_hands.formats."
+        )
+    if data.get("units") != "mm":
+        raise InvalidInput(f"units is {data.get('units')!r}; wanted 'mm'.")
+    tables = data.get("cameras")
+    if not isinstance(tables, dict) or not tables:
+        raise InvalidInput("there is no [cameras.<id>] table.")
+    return Rig(tuple(_from_table(name, table) for name, table in tables.items()))
+
+
+def _from_table(name: str, table: object) -> Camera:
+    if not isinstance(table, dict):
+        raise InvalidInput(f"Camera '{name}' is not a table.")
+    if table.get("fisheye") or table.get("model", "pinhole") != "pinhole":
+        raise InvalidInput(
+            f"Camera '{name}': fisheye lenses are not supported yet. Undistort its pictures to a pinhole camera first."
+        )
+    fields = ("size_px", "K", "distortion", "cam_from_world")
+    for field in fields:
+        if field not in table:
+            raise InvalidInput(f"Camera '{name}': {field} is missing.")
+    try:
+        return Camera(name, *(table[field] for field in fields))
+    except TypeError:
+        raise InvalidInput(f"Camera '{name}': a field has the wrong type; see `Rig.save` for the form.") from None

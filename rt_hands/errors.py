@@ -1,0 +1,33 @@
+"""Errors that are shown to a person: one sentence that names the object and the way out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+class RtHandsError(Exception):
+    """Base of everything rt_hands raises on purpose; commands print it as one sentence."""
+
+
+class InvalidInput(RtHandsError, ValueError):
+    """A file, array or option that can't be used as it is."""
+
+
+class MissingPart(RtHandsError, ImportError):
+    """An optional package, driver or device that isn't here; the message holds the line that mends it."""
+
+
+class SourceError(RtHandsError, OSError):
+    """A camera, video, folder or session that can't be opened or read."""
+
+
+def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command's `main`; an RtHandsError becomes one line on stderr and exit code 2, Ctrl-C 130."""
+    try:
+        return main(sys.argv[1:] if argv is None else argv)
+    except RtHandsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

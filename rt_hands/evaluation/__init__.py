@@ -1,0 +1,1 @@
+"""Accuracy against known truth: one module per thing that is measured."""

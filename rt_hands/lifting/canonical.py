@@ -1,0 +1,153 @@
+"""The canonical hand frame: every hand becomes a right hand, centred, palm-aligned and scale-free, and comes back.
+
+Axes of the canonical frame: +x to the thumb's side, +y to the fingers, +z out of the palm. Unit: one palm length
+(wrist to middle knuckle) of the template. The frame is the similarity (rotation, scale, shift) that best takes
+`PALM_TEMPLATE` to the palm joints that are there, so one noisy or missing joint turns it little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.errors import InvalidInput
+from rt_hands.layout import N_JOINTS
+
+Floats = NDArray[np.floating]
+
+PALM_JOINTS: Final = (0, 1, 5, 9, 13, 17)
+"""Wrist, thumb base and the four knuckles: they move least against each other."""
+
+PALM_TEMPLATE: Final = np.array(
+    [
+        [0.00, 0.00, 0.00],
+        [0.33, 0.28, 0.10],
+        [0.28, 1.00, 0.02],
+        [0.00, 1.00, 0.00],
+        [-0.22, 0.93, 0.01],
+        [-0.42, 0.82, 0.05],
+    ]
+)
+"""(6, 3) mean right palm over adult subjects, palm lengths."""
+
+MIN_PALM_JOINTS: Final = 3
+MIN_SCALE_MM: Final = 15.0  # an infant's palm is 40 mm long: anything shorter is a collapsed triangulation
+METRES_SCALE_MM: Final = (0.015, 0.3)  # palm lengths of real hands when metres are passed as millimetres
+MIN_SPREAD: Final = 1e-3  # second over first singular value of the fit: below it the palm joints lie on a line
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalFrame:
+    """One similarity per hand. world_mm = mirror(origin_mm + scale_mm * rotation @ canonical).
+
+    rotation: (N, 3, 3), origin_mm: (N, 3), scale_mm: (N,), mirrored: (N,) bool (left hands; x is negated),
+    present: (N,) bool, False where no frame could be fitted (NaN there).
+    """
+
+    rotation: NDArray[np.float64]
+    origin_mm: NDArray[np.float64]
+    scale_mm: NDArray[np.float64]
+    mirrored: NDArray[np.bool_]
+    present: NDArray[np.bool_]
+
+    def to_canonical(self, points_mm: Floats) -> NDArray[np.float64]:
+        """World to canonical: (N, P, 3) mm -> (N, P, 3)."""
+        centred = _mirror(points_mm, self.mirrored) - self.origin_mm[:, None]
+        return np.asarray(centred @ self.rotation / self.scale_mm[:, None, None])
+
+    def to_world(self, points: Floats) -> NDArray[np.float64]:
+        """Canonical to world, the inverse of `to_canonical`: (N, P, 3) -> (N, P, 3) mm."""
+        turned = points.astype(np.float64) @ self.rotation.transpose(0, 2, 1)
+        return _mirror(turned * self.scale_mm[:, None, None] + self.origin_mm[:, None], self.mirrored)
+
+
+def _mirror(points_mm: Floats, mirrored: NDArray[np.bool_]) -> NDArray[np.float64]:
+    sign = np.ones((len(mirrored), 1, 3))
+    sign[mirrored, 0, 0] = -1.0
+    return points_mm * sign
+
+
+def check_joints(joints_mm: Floats, side: NDArray[np.integer]) -> None:
+    """Shapes of a batch of hands: joints (N, 21, 3) mm, side (N,) of 0 and 1; InvalidInput names what is wrong."""
+    if joints_mm.ndim != 3 or joints_mm.shape[1:] != (N_JOINTS, 3):
+        raise InvalidInput(f"joints_mm has shape {joints_mm.shape}; wanted (N, {N_JOINTS}, 3).")
+    if side.shape != (len(joints_mm),):
+        raise InvalidInput(f"side has shape {side.shape}; wanted ({len(joints_mm)},), one of 0 (right), 1 (left) a hand.")
+    if not np.isin(side, (0, 1)).all():
+        raise InvalidInput(f"side holds {np.unique(side).tolist()}; 0 is a right hand, 1 a left one.")
+
+
+def valid_joints(joints_mm: Floats) -> NDArray[np.bool_]:
+    """Which joints are there: (N, 21, 3) -> (N, 21) bool, False where any coordinate is NaN or infinite."""
+    return np.asarray(np.isfinite(joints_mm).all(axis=-1))
+
+
+def canonical_frame(joints_mm: Floats, side: NDArray[np.integer]) -> CanonicalFrame:
+    """Fit the canonical frame of each hand: joints (N, 21, 3) mm with NaN where missing, side (N,) 0 right, 1 left.
+
+    A hand with fewer than 3 palm joints, with palm joints on a line, or smaller than 15 mm is not present.
+    Raises InvalidInput when hands have the size of hands measured in metres. Fit: Umeyama 1991.
+    """
+    mirrored = np.asarray(side) == 1
+    palm = _mirror(joints_mm[:, PALM_JOINTS].astype(np.float64), mirrored)
+    weight = valid_joints(palm).astype(np.float64)
+    enough = weight.sum(1) >= MIN_PALM_JOINTS
+    rotation, origin, scale, spread = _fit_template(np.where(weight[..., None] > 0, palm, 0.0), weight)
+    _refuse_metres(scale[enough])
+    present = enough & (spread > MIN_SPREAD) & (scale >= MIN_SCALE_MM)
+    rotation[~present], origin[~present], scale[~present] = np.nan, np.nan, np.nan
+    return CanonicalFrame(rotation, origin, scale, mirrored, present)
+
+
+def _fit_template(
+    palm: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted Umeyama fit of the template: palm (N, 6, 3) -> rotation, origin, scale, spread of the joints."""
+    share = (weight / np.maximum(weight.sum(1, keepdims=True), 1.0))[..., None]
+    palm_mean = (share * palm).sum(1)
+    template_mean = (share * PALM_TEMPLATE).sum(1)
+    offset = PALM_TEMPLATE - template_mean[:, None]
+    u, sigma, vt = np.linalg.svd(((palm - palm_mean[:, None]) * share).transpose(0, 2, 1) @ offset)
+    sign = np.linalg.det(u @ vt)
+    u[:, :, 2] *= sign[:, None]
+    variance = np.maximum((share * offset**2).sum((1, 2)), 1e-12)
+    scale = (sigma[:, 0] + sigma[:, 1] + sign * sigma[:, 2]) / variance
+    rotation = u @ vt
+    origin = palm_mean - scale[:, None] * np.einsum("nij,nj->ni", rotation, template_mean)
+    return rotation, origin, scale, sigma[:, 1] / np.maximum(sigma[:, 0], 1e-12)
+
+
+def _refuse_metres(scale_mm: NDArray[np.float64]) -> None:
+    """Raise where every hand that could be fitted has the size of a hand in metres."""
+    low, high = METRES_SCALE_MM
+    if len(scale_mm) and ((scale_mm > low) & (scale_mm < high)).all():
+        raise InvalidInput(
+            f"The joints give a palm {np.median(scale_mm):.3f} mm long, the size of a hand in metres. "
+            "Multiply by 1000: joints_mm are millimetres."
+        )
+
+
+def canonicalise(
+    joints_mm: Floats, side: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], CanonicalFrame]:
+    """Joints in the canonical frame, ready for the network.
+
+    joints_mm: (N, 21, 3), NaN where missing; side: (N,). Gives joints (N, 21, 3) float32 with 0 where missing,
+    valid (N, 21) float32 0 or 1, and the frame that takes the answer back. Absent hands are all 0.
+    """
+    check_joints(joints_mm, side)
+    frame = canonical_frame(joints_mm, side)
+    valid = valid_joints(joints_mm) & frame.present[:, None]
+    joints = np.where(valid[..., None], frame.to_canonical(joints_mm), 0.0)
+    return joints.astype(np.float32), valid.astype(np.float32), frame
+
+
+def metric_frame(side: NDArray[np.integer], unit_mm: float = 100.0) -> CanonicalFrame:
+    """The frame of networks trained without normalisation: world axes, only mirrored and in units of 100 mm."""
+    n = len(side)
+    return CanonicalFrame(
+        np.tile(np.eye(3), (n, 1, 1)), np.zeros((n, 3)), np.full(n, unit_mm), np.asarray(side) == 1, np.ones(n, bool)
+    )

@@ -1,0 +1,48 @@
+"""Where files live: packaged weights and sample, the user's cache, the optional data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def weights_dir() -> Path:
+    """Folder of the packaged ONNX files and their model cards."""
+    return _PACKAGE / "weights"
+
+
+def sample_dir() -> Path:
+    """Folder of the bundled four-camera session."""
+    return _PACKAGE / "data" / "sample"
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for engines and compiled models; made when missing. `RT_HANDS_CACHE` moves it."""
+    root = os.environ.get("RT_HANDS_CACHE")
+    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rt_hands"
+    base.mkdir(parents=True, exist_ok=True)
+    return base
+
+
+def data_dir() -> Path | None:
+    """Folder of training pictures, skins and the real rig: `RT_HANDS_DATA`, else `../shared/data`; None if absent."""
+    root = os.environ.get("RT_HANDS_DATA")
+    folder = Path(root) if root else _PACKAGE.parent.parent / "shared" / "data"
+    return folder if folder.is_dir() else None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it there, so that readers never see half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,26 @@
+"""Builds rt_hands._core from csrc/; everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from glob import glob
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+
+# RT_HANDS_SANITIZE=1 builds the core with AddressSanitizer and UndefinedBehaviorSanitizer, for the fuzz run.
+sanitize = os.environ.get("RT_HANDS_SANITIZE") == "1"
+flags = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if sanitize else []
+
+ParallelCompile("NPY_NUM_BUILD_JOBS", default=0).install()
+core = Pybind11Extension(
+    "rt_hands._core",
+    sorted(glob("csrc/*.cpp")),
+    include_dirs=["csrc"],
+    depends=sorted(glob("csrc/*.hpp")),
+    cxx_std=17,
+    # No -march flag: wheels must run on any x86-64 or ARM64 machine; the SIMD level is chosen at run time.
+    extra_compile_args=flags or (["/O2"] if os.name == "nt" else ["-O3", "-ffp-contract=off"]),
+    extra_link_args=flags,
+)
+setup(ext_modules=[core], cmdclass={"build_ext": build_ext})
