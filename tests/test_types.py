@@ -1,0 +1,60 @@
+"""Value types refuse wrong shapes in one sentence and keep absent points as NaN with score 0."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rt_hands import Frame, FrameSet, Hands2D, Hands3D, InvalidInput
+
+PICTURE = np.zeros((4, 6, 3), np.uint8)
+
+
+def test_empty_hands_are_nan_with_score_0() -> None:
+    flat, solid = Hands2D.empty(), Hands3D.empty()
+    assert np.isnan(flat.points_px[:, :2]).all() and (flat.points_px[:, 2] == 0).all() and not flat.present.any()
+    assert np.isnan(solid.points_world_mm).all() and (solid.score == 0).all() and (solid.views == 0).all()
+
+
+def test_hand_views_share_memory() -> None:
+    hands = Hands2D.empty()
+    hands.hand(1)[0] = 1, 2, 0.5
+    assert hands.points_px[85].tolist() == [1, 2, 0.5]
+    solid = Hands3D.empty()
+    assert solid.hand_mm(0).shape == (85, 3)
+    with pytest.raises(InvalidInput, match="0 is right"):
+        hands.hand(2)
+
+
+@pytest.mark.parametrize("image", [PICTURE[..., 0], PICTURE.astype(float), PICTURE[:0], PICTURE[..., :2]])
+def test_a_frame_wants_uint8_bgr(image: np.ndarray) -> None:
+    with pytest.raises(InvalidInput, match="Frame 3 of camera 'left'"):
+        Frame(image, "left", 3, 0)
+
+
+def test_frame_set_times_and_lookup() -> None:
+    a, b = Frame(PICTURE, "a", 0, 1_000), Frame(PICTURE, "b", 5, 3_500)
+    frames = FrameSet((a, b), 0)
+    assert (frames.t_ns, frames.spread_ns, frames.cameras) == (1_000, 2_500, ("a", "b"))
+    assert frames.get("b") is b and frames.get("c") is None and a.size_px == (6, 4)
+
+
+@pytest.mark.parametrize("cameras", [(), ("a", "a")])
+def test_frame_set_wants_different_cameras(cameras: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput, match="different cameras"):
+        FrameSet(tuple(Frame(PICTURE, c, 0, 0) for c in cameras), 0)
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(InvalidInput, match=r"points_px has shape \(85, 3\); wanted \(170, 3\)"):
+        Hands2D(np.zeros((85, 3), np.float32), np.zeros(2, bool))
+    good = Hands3D.empty()
+    with pytest.raises(InvalidInput, match="views"):
+        dataclasses.replace(good, views=np.zeros(3, np.int32))
+
+
+def test_types_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Hands2D.empty().present = np.ones(2, bool)  # type: ignore[misc]
