@@ -27,7 +27,9 @@ else:
     import tomli as tomllib
 
 SCHEMA_VERSION = 1
-_ROTATION_TOLERANCE = 1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
+_ROTATION_TOLERANCE = (
+    1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
+)
 
 
 def _field(camera: str, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -35,7 +37,9 @@ def _field(camera: str, name: str, value: ArrayLike, shape: tuple[int, ...]) -> 
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError):
-        raise InvalidInput(f"Camera '{camera}': {name} is not a table of numbers; wanted shape {shape}.") from None
+        raise InvalidInput(
+            f"Camera '{camera}': {name} is not a table of numbers; wanted shape {shape}."
+        ) from None
     if array.shape != shape:
         raise InvalidInput(f"Camera '{camera}': {name} has shape {array.shape}; wanted {shape}.")
     if not np.isfinite(array).all():
@@ -82,10 +86,14 @@ class Camera:
     def __post_init__(self) -> None:
         size = _field(self.id, "size_px", self.size_px, (2,))
         if (size < 1).any() or (size != np.round(size)).any():
-            raise InvalidInput(f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0.")
+            raise InvalidInput(
+                f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0."
+            )
         k = _field(self.id, "K", self.K, (3, 3))
         if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1)):
-            raise InvalidInput(f"Camera '{self.id}': K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0.")
+            raise InvalidInput(
+                f"Camera '{self.id}': K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
+            )
         pose = np.asarray(self.cam_from_world, np.float64)
         if pose.shape == (3, 4):
             pose = np.vstack([pose, (0, 0, 0, 1)])
@@ -125,7 +133,8 @@ class Camera:
             return np.zeros((0, 2))
         # The 5 default iterations leave up to 0.1 px at the corners of wide lenses.
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-        ideal = cv2.undistortPointsIter(points, self.K, self.distortion, None, self.K, criteria)
+        undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 5 merged the two
+        ideal = undistort(points, self.K, self.distortion, R=None, P=self.K, criteria=criteria)
         return np.asarray(ideal, np.float64).reshape(-1, 2)
 
     def resized(self, size_px: tuple[int, int]) -> Camera:
@@ -221,11 +230,13 @@ class Rig:
         return np.stack([c.undistort(p) for c, p in zip(self.cameras, points_px, strict=True)])
 
     def validate(self, sizes_px: Mapping[str, tuple[int, int]]) -> None:
-        """Check a set of sources {camera id: (width, height)} against the rig; raise InvalidInput on the first misfit."""
+        """Check a set of sources {camera id: (width, height)} against the rig; InvalidInput on the first misfit."""
         missing = [i for i in self.ids if i not in sizes_px]
         unknown = [i for i in sizes_px if i not in self.ids]
         if missing:
-            extra = f" Pictures came from {', '.join(unknown)}, which the rig doesn't know." if unknown else ""
+            extra = (
+                f" Pictures came from {', '.join(unknown)}, which the rig doesn't know." if unknown else ""
+            )
             raise InvalidInput(f"Camera '{missing[0]}' is in the rig but sends no pictures.{extra}")
         if unknown:
             raise InvalidInput(f"Camera '{unknown[0]}' is not in the rig. It has: {', '.join(self.ids)}.")
@@ -297,4 +308,6 @@ def _from_table(name: str, table: object) -> Camera:
     try:
         return Camera(name, *(table[field] for field in fields))
     except TypeError:
-        raise InvalidInput(f"Camera '{name}': a field has the wrong type; see `Rig.save` for the form.") from None
+        raise InvalidInput(
+            f"Camera '{name}': a field has the wrong type; see `Rig.save` for the form."
+        ) from None

@@ -41,7 +41,10 @@ def _joint_names() -> tuple[str, ...]:
 def _surface_names() -> tuple[str, ...]:
     rings = tuple(f"{f}_{ring}_{s}" for f in FINGERS for ring in _rings(f) for s in SIDES_OF_FINGER)
     grids = tuple(
-        f"{side}_r{r}_c{c}" for side in ("back", "palm") for r in range(GRID_ROWS) for c in range(GRID_COLUMNS)
+        f"{side}_r{r}_c{c}"
+        for side in ("back", "palm")
+        for r in range(GRID_ROWS)
+        for c in range(GRID_COLUMNS)
     )
     return rings + grids
 
@@ -105,7 +108,8 @@ PART_OF_POINT: Final = _part_of_point()
 """(85,) int: 0 = palm and wrist, 1..5 = thumb..pinky."""
 
 PART_COLOURS_RGB: Final = np.array(
-    [[208, 208, 216], [255, 92, 88], [255, 184, 56], [92, 214, 112], [64, 176, 255], [190, 124, 255]], np.uint8
+    [[208, 208, 216], [255, 92, 88], [255, 184, 56], [92, 214, 112], [64, 176, 255], [190, 124, 255]],
+    np.uint8,
 )
 """(6, 3) uint8: palm, thumb .. pinky; told apart on skin and by colour-blind eyes (lightness differs too)."""
 

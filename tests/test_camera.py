@@ -37,8 +37,12 @@ def points_mm(n: int = 50, seed: int = 1) -> np.ndarray:
 def test_project_agrees_with_opencv() -> None:
     cameras, points = rig(), points_mm()
     for view, c in zip(cameras.project(points), cameras, strict=True):
-        expected = cv2.projectPoints(points, cv2.Rodrigues(c.rotation)[0], c.translation_mm, c.K, c.distortion)[0]
-        np.testing.assert_allclose(view, expected[:, 0], atol=1e-4)  # float32 output: half a unit is 6e-5 at 1280
+        expected = cv2.projectPoints(
+            points, cv2.Rodrigues(c.rotation)[0], c.translation_mm, c.K, c.distortion
+        )[0]
+        np.testing.assert_allclose(
+            view, expected[:, 0], atol=1e-4
+        )  # float32 output: half a unit is 6e-5 at 1280
 
 
 def test_points_behind_a_camera_are_nan() -> None:
@@ -50,7 +54,9 @@ def test_points_behind_a_camera_are_nan() -> None:
 def test_undistort_inverts_the_lens() -> None:
     straight = camera(distortion=np.zeros(5))
     ideal = straight.project(points_mm())
-    np.testing.assert_allclose(camera().undistort(camera().project(points_mm())), ideal, atol=2e-4)  # 8e-5 seen
+    np.testing.assert_allclose(
+        camera().undistort(camera().project(points_mm())), ideal, atol=2e-4
+    )  # 8e-5 seen
     assert camera().undistort(np.zeros((0, 2))).shape == (0, 2)
 
 
@@ -103,7 +109,10 @@ def test_save_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"K": np.full((3, 3), np.nan)}, "Camera 'left': K holds NaN"),
         ({"K": "wide"}, "Camera 'left': K is not a table of numbers"),
         ({"distortion": np.zeros(8)}, "Camera 'left': distortion has 8 terms; up to 5"),
-        ({"cam_from_world": np.diag([1.0, 1, -1, 1])}, "Camera 'left': the 3x3 part of cam_from_world is not a rotation"),
+        (
+            {"cam_from_world": np.diag([1.0, 1, -1, 1])},
+            "Camera 'left': the 3x3 part of cam_from_world is not a rotation",
+        ),
         ({"cam_from_world": np.diag([1.01, 1, 1, 1])}, "not a rotation"),
         ({"cam_from_world": np.eye(3)}, r"Camera 'left': cam_from_world has shape \(3, 3\)"),
         ({"cam_from_world": np.ones((4, 4)) - np.eye(4)}, "Camera 'left'"),
@@ -175,7 +184,9 @@ def test_validate_names_the_misfit() -> None:
         rig(3).validate(sizes)
     with pytest.raises(InvalidInput, match="'cam_1' is not in the rig. It has: cam_0"):
         rig(1).validate(sizes)
-    with pytest.raises(InvalidInput, match="'cam_1': the picture is 640x480, the calibration is for 1280x720"):
+    with pytest.raises(
+        InvalidInput, match="'cam_1': the picture is 640x480, the calibration is for 1280x720"
+    ):
         rig(2).validate({**sizes, "cam_1": (640, 480)})
 
 

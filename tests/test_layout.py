@@ -32,14 +32,18 @@ def test_unknown_name_says_what_names_look_like() -> None:
 def test_mirror_swaps_hands_and_keeps_fingers() -> None:
     names = np.array(layout.POINT_NAMES)
     mirrored = names[layout.MIRROR]
-    assert all(a.split("_", 1)[1] == b.split("_", 1)[1] and a != b for a, b in zip(names, mirrored, strict=True))
+    assert all(
+        a.split("_", 1)[1] == b.split("_", 1)[1] and a != b for a, b in zip(names, mirrored, strict=True)
+    )
     assert (layout.MIRROR[layout.MIRROR] == np.arange(170)).all()
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**32 - 1))
 def test_flip_is_its_own_inverse(width: int, seed: int) -> None:
     points = np.random.default_rng(seed).uniform(0, width, (170, 3))
-    np.testing.assert_allclose(layout.flip_points(layout.flip_points(points, width), width), points, atol=1e-9)
+    np.testing.assert_allclose(
+        layout.flip_points(layout.flip_points(points, width), width), points, atol=1e-9
+    )
 
 
 def test_flip_agrees_with_the_flipped_picture() -> None:
@@ -106,5 +110,7 @@ def test_bones_are_trees_and_cages() -> None:
 def test_colours_follow_the_finger_and_tell_parts_apart() -> None:
     colours = layout.point_colours_bgr()
     assert colours.shape == (170, 3) and colours.dtype == np.uint8
-    assert (colours[layout.index_of("right_index_tip")] == colours[layout.index_of("left_index_middle_palmar")]).all()
+    assert (
+        colours[layout.index_of("right_index_tip")] == colours[layout.index_of("left_index_middle_palmar")]
+    ).all()
     assert len({tuple(c) for c in colours.tolist()}) == 6

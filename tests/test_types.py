@@ -14,7 +14,9 @@ PICTURE = np.zeros((4, 6, 3), np.uint8)
 
 def test_empty_hands_are_nan_with_score_0() -> None:
     flat, solid = Hands2D.empty(), Hands3D.empty()
-    assert np.isnan(flat.points_px[:, :2]).all() and (flat.points_px[:, 2] == 0).all() and not flat.present.any()
+    assert (
+        np.isnan(flat.points_px[:, :2]).all() and (flat.points_px[:, 2] == 0).all() and not flat.present.any()
+    )
     assert np.isnan(solid.points_world_mm).all() and (solid.score == 0).all() and (solid.views == 0).all()
 
 
