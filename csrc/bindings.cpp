@@ -1,0 +1,306 @@
+// The only file that knows Python: checks shapes and dtypes, says what came and what was wanted, drops the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "decode.hpp"
+#include "project.hpp"
+#include "simd_level.hpp"
+#include "triangulate.hpp"
+
+namespace py = pybind11;
+
+namespace rt_hands {
+namespace {
+
+using Shape = std::vector<py::ssize_t>;
+
+constexpr py::ssize_t kAny = -1;  // a length that is free in a wanted shape
+
+std::string shape_text(const py::array& array) {
+    std::string text = "(";
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) text += (i ? ", " : "") + std::to_string(array.shape(i));
+    return text + (array.ndim() == 1 ? ",)" : ")");
+}
+
+std::string came(const py::array& array) {
+    return "got " + shape_text(array) + " " + py::str(array.dtype()).cast<std::string>();
+}
+
+py::array as_array(const py::object& object, const char* name) {
+    if (py::isinstance<py::array>(object)) return py::reinterpret_borrow<py::array>(object);
+    py::array array = py::array::ensure(object);
+    if (!array) {
+        throw py::value_error(std::string(name) + " must be a NumPy array, got " +
+                              py::str(py::type::of(object).attr("__name__")).cast<std::string>() + ".");
+    }
+    return array;
+}
+
+void check_shape(const py::array& array, const char* name, const char* wanted, std::initializer_list<py::ssize_t> shape) {
+    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    py::ssize_t axis = 0;
+    for (py::ssize_t length : shape) {
+        if (fits && length != kAny && array.shape(axis) != length) fits = false;
+        ++axis;
+    }
+    if (!fits) throw py::value_error(std::string(name) + " must be " + wanted + ", " + came(array) + ".");
+}
+
+template <class T>
+bool is_dtype(const py::array& array) {
+    return array.dtype().equal(py::dtype::of<T>());
+}
+
+// Row-major copy (or the array itself where it already is) as T. Any real dtype is taken.
+template <class T>
+py::array_t<T, py::array::c_style> numbers(const py::array& array, const char* name) {
+    const char kind = array.dtype().kind();
+    if (kind != 'f' && kind != 'i' && kind != 'u') {
+        throw py::value_error(std::string(name) + " must hold real numbers, " + came(array) + ".");
+    }
+    auto out = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(array);
+    if (!out) throw py::error_already_set();
+    return out;
+}
+
+using Float64Array = py::array_t<double, py::array::c_style>;
+
+Float64Array float64_of_shape(const py::object& object, const char* name, const char* wanted,
+                              std::initializer_list<py::ssize_t> shape) {
+    const py::array array = as_array(object, name);
+    check_shape(array, name, wanted, shape);
+    return numbers<double>(array, name);
+}
+
+void check_finite(const double* values, py::ssize_t count, const std::string& what) {
+    for (py::ssize_t i = 0; i < count; ++i) {
+        if (!std::isfinite(values[i])) {
+            throw py::value_error(what + " must be finite, got " + std::to_string(values[i]) + ".");
+        }
+    }
+}
+
+CameraModel camera_model(py::ssize_t view, const double* k, const double* dist, const double* pose, const double* size) {
+    const std::string camera = " of camera " + std::to_string(view);
+    check_finite(k, 9, "K" + camera);
+    check_finite(dist, 5, "dist" + camera);
+    check_finite(pose, 12, "cam_from_world" + camera);
+    if (!(k[0] > 0 && k[4] > 0) || k[1] != 0 || k[3] != 0 || k[6] != 0 || k[7] != 0 || k[8] != 1) {
+        throw py::value_error("K" + camera + " must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 px: "
+                              "the OpenCV model has no skew.");
+    }
+    CameraModel c{};
+    c.fx = k[0], c.fy = k[4], c.cx = k[2], c.cy = k[5];
+    c.k1 = dist[0], c.k2 = dist[1], c.p1 = dist[2], c.p2 = dist[3], c.k3 = dist[4];
+    for (int row = 0; row < 3; ++row) {
+        for (int column = 0; column < 3; ++column) c.rotation[3 * row + column] = pose[4 * row + column];
+        c.translation_mm[row] = pose[4 * row + 3];
+    }
+    c.distorted = c.k1 != 0 || c.k2 != 0 || c.p1 != 0 || c.p2 != 0 || c.k3 != 0;
+    c.r2_limit = fold_radius2(c.k1, c.k2, c.k3);
+    if (size) {
+        check_finite(size, 2, "size" + camera);
+        c.width_px = size[0], c.height_px = size[1];
+    }
+    return c;
+}
+
+// K (V, 3, 3), dist (V, 5), cam_from_world (V, 3, 4) or (V, 4, 4), size (V, 2) or None.
+std::vector<CameraModel> camera_models(const py::object& k_object, const py::object& dist_object,
+                                       const py::object& pose_object, const py::object& size_object) {
+    const Float64Array k = float64_of_shape(k_object, "K", "(V, 3, 3)", {kAny, 3, 3});
+    const py::ssize_t views = k.shape(0);
+    const std::string v = std::to_string(views);
+    const Float64Array dist =
+        float64_of_shape(dist_object, "dist", ("(V, 5) with V = " + v + " as in K").c_str(), {views, 5});
+    py::array pose_array = as_array(pose_object, "cam_from_world");
+    const bool square = pose_array.ndim() == 3 && pose_array.shape(1) == 4;
+    check_shape(pose_array, "cam_from_world", ("(V, 3, 4) or (V, 4, 4) with V = " + v + " as in K").c_str(),
+                {views, square ? 4 : 3, 4});
+    const Float64Array pose = numbers<double>(pose_array, "cam_from_world");
+    Float64Array size;
+    if (!size_object.is_none()) {
+        size = float64_of_shape(size_object, "size", ("(V, 2) with V = " + v + " as in K").c_str(), {views, 2});
+    }
+    std::vector<CameraModel> cameras(static_cast<std::size_t>(views));
+    for (py::ssize_t i = 0; i < views; ++i) {
+        cameras[static_cast<std::size_t>(i)] =
+            camera_model(i, k.data() + 9 * i, dist.data() + 5 * i, pose.data() + (square ? 16 : 12) * i,
+                         size_object.is_none() ? nullptr : size.data() + 2 * i);
+    }
+    return cameras;
+}
+
+PeakMethod peak_method(const std::string& name) {
+    if (name == "mean5x5") return PeakMethod::mean5x5;
+    if (name == "mean5x5_sub") return PeakMethod::mean5x5_sub;
+    if (name == "log_parabola") return PeakMethod::log_parabola;
+    throw py::value_error("method must be 'mean5x5', 'mean5x5_sub' or 'log_parabola', got '" + name + "'.");
+}
+
+MapType map_type(const py::array& maps) {
+    if (is_dtype<float>(maps)) return MapType::float32;
+    if (maps.dtype().equal(py::dtype("float16"))) return MapType::float16;
+    if (is_dtype<std::uint8_t>(maps)) return MapType::uint8;
+    throw py::value_error("maps must be float32, float16 or uint8, " + came(maps) + ".");
+}
+
+// Cell -> pixel: x_px = x_cell * w_px / W, then the affine when there is one.
+std::vector<double> image_from_map(const py::array& maps, const py::object& size_object, const py::object& affine_object) {
+    if (size_object.is_none() && affine_object.is_none()) {
+        throw py::value_error("Pass size (B, 2) = w, h of the picture the maps cover in px, or affine (B, 2, 3), or both.");
+    }
+    const py::ssize_t batch = maps.shape(0);
+    const std::string with_batch = " with B = " + std::to_string(batch) + " as in maps";
+    Float64Array size, affine;
+    if (!size_object.is_none()) {
+        size = float64_of_shape(size_object, "size", ("(B, 2)" + with_batch).c_str(), {batch, 2});
+        check_finite(size.data(), 2 * batch, "size");
+    }
+    if (!affine_object.is_none()) {
+        affine = float64_of_shape(affine_object, "affine", ("(B, 2, 3)" + with_batch).c_str(), {batch, 2, 3});
+        check_finite(affine.data(), 6 * batch, "affine");
+    }
+    std::vector<double> out(static_cast<std::size_t>(6 * batch));
+    for (py::ssize_t b = 0; b < batch; ++b) {
+        const double sx = size ? size.data()[2 * b] / static_cast<double>(maps.shape(3)) : 1;
+        const double sy = size ? size.data()[2 * b + 1] / static_cast<double>(maps.shape(2)) : 1;
+        const double identity[6] = {1, 0, 0, 0, 1, 0};
+        const double* a = affine ? affine.data() + 6 * b : identity;
+        const double row[6] = {a[0] * sx, a[1] * sy, a[2], a[3] * sx, a[4] * sy, a[5]};
+        std::copy(row, row + 6, out.begin() + 6 * b);
+    }
+    return out;
+}
+
+py::array rows_together(const py::array& maps) {
+    const py::ssize_t item = maps.itemsize();
+    const bool together = (maps.shape(3) <= 1 || maps.strides(3) == item) &&
+                          (maps.shape(2) <= 1 || maps.strides(2) == item * maps.shape(3));
+    if (together) return maps;
+    return py::array::ensure(maps, py::array::c_style);
+}
+
+py::array_t<float> decode_heatmaps_py(const py::object& maps_object, const py::object& size, const py::object& affine,
+                                      const std::string& method_name) {
+    py::array maps = as_array(maps_object, "maps");
+    check_shape(maps, "maps", "(B, K, h, w)", {kAny, kAny, kAny, kAny});
+    const MapType type = map_type(maps);
+    const PeakMethod method = peak_method(method_name);
+    if (maps.shape(2) == 0 || maps.shape(3) == 0) {
+        throw py::value_error("maps must have cells (h, w >= 1), " + came(maps) + ".");
+    }
+    const std::vector<double> to_image = image_from_map(maps, size, affine);
+    py::array_t<float> points({maps.shape(0), maps.shape(1), py::ssize_t{3}});
+    if (points.size() == 0) return points;
+    maps = rows_together(maps);
+    if (!maps) throw py::error_already_set();
+    const MapBatch batch{static_cast<const unsigned char*>(maps.data()), type, maps.shape(0), maps.shape(1),
+                         maps.shape(2), maps.shape(3), maps.strides(0), maps.strides(1)};
+    float* out = points.mutable_data();
+    py::gil_scoped_release release;
+    decode_heatmaps(batch, to_image.data(), method, out);
+    return points;
+}
+
+template <class T>
+py::tuple project_typed(const py::array& points_object, const std::vector<CameraModel>& cameras) {
+    const auto points = numbers<T>(points_object, "points");
+    const py::ssize_t count = points.shape(0), views = static_cast<py::ssize_t>(cameras.size());
+    py::array_t<T> pixels({views, count, py::ssize_t{2}});
+    py::array_t<bool> in_front({views, count}), inside({views, count});
+    T* px = pixels.mutable_data();
+    auto* front = reinterpret_cast<std::uint8_t*>(in_front.mutable_data());
+    auto* in = reinterpret_cast<std::uint8_t*>(inside.mutable_data());
+    {
+        py::gil_scoped_release release;
+        project(points.data(), count, cameras.data(), views, px, front, in);
+    }
+    return py::make_tuple(pixels, in_front, inside);
+}
+
+py::tuple project_py(const py::object& points_object, const py::object& k, const py::object& dist,
+                     const py::object& cam_from_world, const py::object& size) {
+    const py::array points = as_array(points_object, "points");
+    check_shape(points, "points", "(N, 3) in mm", {kAny, 3});
+    const bool single = is_dtype<float>(points);
+    if (!single && !is_dtype<double>(points)) {
+        throw py::value_error("points must be float32 or float64, " + came(points) + ".");
+    }
+    const std::vector<CameraModel> cameras = camera_models(k, dist, cam_from_world, size);
+    return single ? project_typed<float>(points, cameras) : project_typed<double>(points, cameras);
+}
+
+void check_option(double value, const char* name) {
+    if (!(value >= 0)) {
+        throw py::value_error(std::string(name) + " must be 0 or more, got " + std::to_string(value) + ".");
+    }
+}
+
+py::tuple triangulate_py(const py::object& points_object, const py::object& scores_object, const py::object& k,
+                         const py::object& dist, const py::object& cam_from_world, double min_score,
+                         double max_residual_px, bool reject) {
+    const std::vector<CameraModel> cameras = camera_models(k, dist, cam_from_world, py::none());
+    const py::ssize_t views = static_cast<py::ssize_t>(cameras.size());
+    const std::string v = std::to_string(views);
+    const Float64Array points = float64_of_shape(points_object, "points_px",
+                                                 ("(V, N, 2) with V = " + v + " as in K").c_str(), {views, kAny, 2});
+    const py::ssize_t count = points.shape(1);
+    const Float64Array scores =
+        float64_of_shape(scores_object, "scores",
+                         ("(V, N) = (" + v + ", " + std::to_string(count) + ") as in points_px").c_str(), {views, count});
+    check_option(min_score, "min_score");
+    check_option(max_residual_px, "max_residual_px");
+    py::array_t<double> points_mm({count, py::ssize_t{3}}), residual_px(count);
+    py::array_t<std::int64_t> views_used(count);
+    py::array_t<bool> used({views, count});
+    double *mm = points_mm.mutable_data(), *residual = residual_px.mutable_data();
+    std::int64_t* number = views_used.mutable_data();
+    auto* mask = reinterpret_cast<std::uint8_t*>(used.mutable_data());
+    {
+        py::gil_scoped_release release;
+        triangulate(points.data(), scores.data(), count, cameras.data(), views, {min_score, max_residual_px, reject}, mm,
+                    residual, number, mask);
+    }
+    return py::make_tuple(points_mm, residual_px, views_used, used);
+}
+
+std::uint64_t read_floor_py(const py::object& object) {
+    const py::array array = as_array(object, "data");
+    if (!(array.flags() & py::array::c_style)) throw py::value_error("data must be C-contiguous, " + came(array) + ".");
+    const auto* data = static_cast<const unsigned char*>(array.data());
+    const auto bytes = static_cast<std::size_t>(array.nbytes());
+    py::gil_scoped_release release;
+    return read_floor(data, bytes);
+}
+
+std::vector<std::string> level_names() {
+    std::vector<std::string> names;
+    for (SimdLevel level : available_simd_levels()) names.push_back(simd_level_name(level));
+    return names;
+}
+
+}  // namespace
+}  // namespace rt_hands
+
+PYBIND11_MODULE(_core, m) {
+    using namespace rt_hands;
+    m.doc() = "Decode, projection and triangulation in C++. Contracts and types: _core.pyi.";
+    m.def("decode_heatmaps", &decode_heatmaps_py, py::arg("maps"), py::arg("size") = py::none(),
+          py::arg("affine") = py::none(), py::kw_only(), py::arg("method") = "mean5x5");
+    m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
+          py::arg("size"));
+    m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),
+          py::arg("cam_from_world"), py::kw_only(), py::arg("min_score") = 0.0, py::arg("max_residual_px") = 10.0,
+          py::arg("reject") = true);
+    m.def("simd_level", [] { return simd_level_name(simd_level()); });
+    m.def("simd_levels", &level_names);
+    m.def("set_simd_level", [](const std::string& name) { set_simd_level(simd_level_from_name(name)); }, py::arg("level"));
+    m.def("_read_floor", &read_floor_py, py::arg("data"));
+}

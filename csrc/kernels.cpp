@@ -1,0 +1,44 @@
+#include "kernels.hpp"
+
+namespace rt_hands {
+namespace {
+
+const Kernels& active_kernels() {
+#if RT_HANDS_X86_LEVELS
+    switch (simd_level()) {
+        case SimdLevel::avx512: return kAvx512Kernels;
+        case SimdLevel::avx2: return kAvx2Kernels;
+        default: break;
+    }
+#endif
+    return kBaselineKernels;
+}
+
+}  // namespace
+
+void decode_heatmaps(const MapBatch& maps, const double* image_from_map, PeakMethod method, float* points) {
+    active_kernels().decode(maps, image_from_map, method, points);
+}
+
+std::uint64_t read_floor(const unsigned char* data, std::size_t bytes) {
+    return active_kernels().read_floor(data, bytes);
+}
+
+void project(const float* points_mm, std::int64_t count, const CameraModel* cameras, std::int64_t views,
+             float* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
+    active_kernels().project_f32(points_mm, count, cameras, views, points_px, in_front, inside);
+}
+
+void project(const double* points_mm, std::int64_t count, const CameraModel* cameras, std::int64_t views,
+             double* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
+    active_kernels().project_f64(points_mm, count, cameras, views, points_px, in_front, inside);
+}
+
+void triangulate(const double* points_px, const double* scores, std::int64_t count, const CameraModel* cameras,
+                 std::int64_t views, const TriangulateOptions& options, double* points_mm, double* residual_px,
+                 std::int64_t* views_used, std::uint8_t* used) {
+    active_kernels().triangulate(points_px, scores, count, cameras, views, options, points_mm, residual_px,
+                                 views_used, used);
+}
+
+}  // namespace rt_hands

@@ -1,0 +1,37 @@
+// One table of kernels per SIMD level. The same kernel sources (*.inl) are compiled once for each.
+#pragma once
+
+#include "camera_model.hpp"
+#include "decode.hpp"
+#include "project.hpp"
+#include "simd_level.hpp"
+#include "triangulate.hpp"
+
+// The x86 levels need GCC's or clang's per-function targets. Anything else (MSVC, ARM) runs the baseline, which on
+// 64-bit ARM is NEON. RT_HANDS_SCALAR builds plain scalar code: how a compiler without vector types sees it.
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(RT_HANDS_SCALAR)
+#define RT_HANDS_X86_LEVELS 1
+#else
+#define RT_HANDS_X86_LEVELS 0
+#endif
+
+namespace rt_hands {
+
+struct Kernels {
+    void (*decode)(const MapBatch&, const double*, PeakMethod, float*);
+    std::uint64_t (*read_floor)(const unsigned char*, std::size_t);
+    void (*project_f32)(const float*, std::int64_t, const CameraModel*, std::int64_t, float*, std::uint8_t*,
+                        std::uint8_t*);
+    void (*project_f64)(const double*, std::int64_t, const CameraModel*, std::int64_t, double*, std::uint8_t*,
+                        std::uint8_t*);
+    void (*triangulate)(const double*, const double*, std::int64_t, const CameraModel*, std::int64_t,
+                        const TriangulateOptions&, double*, double*, std::int64_t*, std::uint8_t*);
+};
+
+extern const Kernels kBaselineKernels;
+#if RT_HANDS_X86_LEVELS
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+}  // namespace rt_hands

@@ -1,0 +1,15 @@
+// Compiles every kernel into namespace RT_HANDS_LEVEL with RT_HANDS_LANES float64 lanes, and lists them.
+#include "kernels_std.hpp"
+
+namespace rt_hands {
+namespace RT_HANDS_LEVEL {
+
+#include "decode.inl"
+#include "lanes.inl"
+#include "project.inl"
+#include "triangulate.inl"
+
+constexpr Kernels kTable = {decode, read_floor, project<float>, project<double>, triangulate};
+
+}  // namespace RT_HANDS_LEVEL
+}  // namespace rt_hands

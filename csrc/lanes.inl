@@ -1,0 +1,47 @@
+// Lanes: RT_HANDS_LANES float64 values worked on together; plain double where the compiler has no vector types.
+// Only + - * / and comparisons are used on them, so the same kernel text serves every width.
+
+constexpr int kLanes = RT_HANDS_LANES;
+
+#if RT_HANDS_LANES > 1
+typedef double Lanes __attribute__((vector_size(8 * RT_HANDS_LANES)));
+typedef std::int64_t LaneMask __attribute__((vector_size(8 * RT_HANDS_LANES)));
+typedef float FloatLanes __attribute__((vector_size(4 * RT_HANDS_LANES)));
+
+static inline Lanes splat(double value) { return value - Lanes{}; }
+static inline Lanes reciprocal_seed(Lanes z) {
+    return __builtin_convertvector(1.0f / __builtin_convertvector(z, FloatLanes), Lanes);
+}
+static inline bool any(LaneMask mask) {
+    std::int64_t bits = 0;
+    for (int i = 0; i < kLanes; ++i) bits |= mask[i];
+    return bits != 0;
+}
+static inline double lane(Lanes value, int i) { return value[i]; }
+static inline bool lane(LaneMask mask, int i) { return mask[i] != 0; }
+#else
+typedef double Lanes;
+typedef bool LaneMask;
+
+static inline Lanes splat(double value) { return value; }
+static inline Lanes reciprocal_seed(Lanes z) { return 1.0f / static_cast<float>(z); }
+static inline bool any(LaneMask mask) { return mask; }
+static inline double lane(Lanes value, int) { return value; }
+static inline bool lane(LaneMask mask, int) { return mask; }
+#endif
+
+static inline Lanes select(LaneMask mask, Lanes yes, Lanes no) { return mask ? yes : no; }
+
+static inline Lanes load_lanes(const double* from) {
+    Lanes value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static inline void store_lanes(double* to, Lanes value) { std::memcpy(to, &value, sizeof value); }
+
+// 1 / z to about 1e-14: a float32 seed and one Newton step. Wants 1e-30 < |z| < 1e30, the caller's to see to.
+static inline Lanes fast_reciprocal(Lanes z) {
+    const Lanes seed = reciprocal_seed(z);
+    return seed * (2.0 - z * seed);
+}
