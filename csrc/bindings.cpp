@@ -153,26 +153,27 @@ MapType map_type(const py::array& maps) {
 
 // Cell -> pixel: x_px = x_cell * w_px / W, then the affine when there is one.
 std::vector<double> image_from_map(const py::array& maps, const py::object& size_object, const py::object& affine_object) {
-    if (size_object.is_none() && affine_object.is_none()) {
+    const bool sized = !size_object.is_none(), mapped = !affine_object.is_none();
+    if (!sized && !mapped) {
         throw py::value_error("Pass size (B, 2) = w, h of the picture the maps cover in px, or affine (B, 2, 3), or both.");
     }
     const py::ssize_t batch = maps.shape(0);
     const std::string with_batch = " with B = " + std::to_string(batch) + " as in maps";
     Float64Array size, affine;
-    if (!size_object.is_none()) {
+    if (sized) {
         size = float64_of_shape(size_object, "size", ("(B, 2)" + with_batch).c_str(), {batch, 2});
         check_finite(size.data(), 2 * batch, "size");
     }
-    if (!affine_object.is_none()) {
+    if (mapped) {
         affine = float64_of_shape(affine_object, "affine", ("(B, 2, 3)" + with_batch).c_str(), {batch, 2, 3});
         check_finite(affine.data(), 6 * batch, "affine");
     }
     std::vector<double> out(static_cast<std::size_t>(6 * batch));
     for (py::ssize_t b = 0; b < batch; ++b) {
-        const double sx = size ? size.data()[2 * b] / static_cast<double>(maps.shape(3)) : 1;
-        const double sy = size ? size.data()[2 * b + 1] / static_cast<double>(maps.shape(2)) : 1;
+        const double sx = sized ? size.data()[2 * b] / static_cast<double>(maps.shape(3)) : 1;
+        const double sy = sized ? size.data()[2 * b + 1] / static_cast<double>(maps.shape(2)) : 1;
         const double identity[6] = {1, 0, 0, 0, 1, 0};
-        const double* a = affine ? affine.data() + 6 * b : identity;
+        const double* a = mapped ? affine.data() + 6 * b : identity;
         const double row[6] = {a[0] * sx, a[1] * sy, a[2], a[3] * sx, a[4] * sy, a[5]};
         std::copy(row, row + 6, out.begin() + 6 * b);
     }
