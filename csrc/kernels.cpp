@@ -1,5 +1,7 @@
 #include "kernels.hpp"
 
+#include <vector>
+
 namespace rt_hands {
 namespace {
 
@@ -37,8 +39,10 @@ void project(const double* points_mm, std::int64_t count, const CameraModel* cam
 void triangulate(const double* points_px, const double* scores, std::int64_t count, const CameraModel* cameras,
                  std::int64_t views, const TriangulateOptions& options, double* points_mm, double* residual_px,
                  std::int64_t* views_used, std::uint8_t* used) {
-    active_kernels().triangulate(points_px, scores, count, cameras, views, options, points_mm, residual_px,
-                                 views_used, used);
+    // Nine lanes-wide values a view, for the group and for its hypotheses, and an index; 64 bytes a value at most.
+    std::vector<unsigned char> workspace(static_cast<std::size_t>(views) * (2 * 9 * 64 + 8) + 64);
+    active_kernels().triangulate(points_px, scores, count, cameras, views, options, workspace.data(), points_mm,
+                                 residual_px, views_used, used);
 }
 
 }  // namespace rt_hands

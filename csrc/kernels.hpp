@@ -25,7 +25,7 @@ struct Kernels {
     void (*project_f64)(const double*, std::int64_t, const CameraModel*, std::int64_t, double*, std::uint8_t*,
                         std::uint8_t*);
     void (*triangulate)(const double*, const double*, std::int64_t, const CameraModel*, std::int64_t,
-                        const TriangulateOptions&, double*, double*, std::int64_t*, std::uint8_t*);
+                        const TriangulateOptions&, unsigned char*, double*, double*, std::int64_t*, std::uint8_t*);
 };
 
 extern const Kernels kBaselineKernels;

@@ -17,8 +17,8 @@ static inline bool any(LaneMask mask) {
     for (int i = 0; i < kLanes; ++i) bits |= mask[i];
     return bits != 0;
 }
-static inline double lane(Lanes value, int i) { return value[i]; }
-static inline bool lane(LaneMask mask, int i) { return mask[i] != 0; }
+static inline double lane(const Lanes& value, int i) { return value[i]; }
+static inline void set_lane(Lanes* value, int i, double to) { (*value)[i] = to; }
 #else
 typedef double Lanes;
 typedef bool LaneMask;
@@ -26,8 +26,8 @@ typedef bool LaneMask;
 static inline Lanes splat(double value) { return value; }
 static inline Lanes reciprocal_seed(Lanes z) { return 1.0f / static_cast<float>(z); }
 static inline bool any(LaneMask mask) { return mask; }
-static inline double lane(Lanes value, int) { return value; }
-static inline bool lane(LaneMask mask, int) { return mask; }
+static inline double lane(const Lanes& value, int) { return value; }
+static inline void set_lane(Lanes* value, int, double to) { *value = to; }
 #endif
 
 static inline Lanes select(LaneMask mask, Lanes yes, Lanes no) { return mask ? yes : no; }

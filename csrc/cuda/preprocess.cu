@@ -1,42 +1,53 @@
-// Frames to network input in one pass: crop, resize, BGR -> RGB, 0..255 -> 0..1, rows of pixels -> planes.
+// Frames to network input in one pass: crop, shrink, BGR -> RGB, 0..255 -> 0..1, rows of pixels -> planes.
 #include "common.cuh"
 
 namespace rt_hands {
 
-// One crop of one frame; mirrored by CROP_DTYPE in rt_hands/inference/tensorrt/kernels.py.
+// One crop of one picture; mirrored by CROP_DTYPE in rt_hands/inference/tensorrt/kernels.py.
+// The picture is read in blocks of block x block pixels (1: pixel by pixel); block (0, 0) starts at (left, top).
 struct Crop {
-    const std::uint8_t* bgr;    // (height, width, 3) on the device
-    std::int32_t row_bytes, width, height, reserved;
-    float frame_from_crop[6];   // 2x3: crop pixel -> frame pixel, pixel centres at whole numbers
+    const std::uint8_t* bgr;    // (height, width, 3) on the device, rows packed
+    std::int32_t width, height, left, top, block, reserved;
+    float block_from_crop[6];   // 2x3: crop pixel -> block, centres at whole numbers
 };
 
-// One tap of the picture, `border` outside it.
-__device__ inline float tap(const Crop& c, int x, int y, int channel, float border) {
-    if (x < 0 || y < 0 || x >= c.width || y >= c.height) return border;
-    return c.bgr[static_cast<std::int64_t>(y) * c.row_bytes + 3 * x + channel];
+// Mean of one block; pixels outside the picture are those of its edge.
+__device__ inline float block_mean(const Crop& c, int bx, int by, int channel) {
+    int sum = 0;
+    for (int y = c.top + by * c.block; y < c.top + (by + 1) * c.block; ++y) {
+        const int row = min(max(y, 0), c.height - 1);
+        for (int x = c.left + bx * c.block; x < c.left + (bx + 1) * c.block; ++x) {
+            const int column = min(max(x, 0), c.width - 1);
+            sum += c.bgr[3 * (static_cast<std::int64_t>(row) * c.width + column) + channel];
+        }
+    }
+    return static_cast<float>(sum) / static_cast<float>(c.block * c.block);
 }
 
-// out (B, 3, size, size): bilinear, constant border, the same rule as cv2.warpAffine(INTER_LINEAR | WARP_INVERSE_MAP)
-// but with exact weights where OpenCV rounds them to 1/32.
+// out (B, 3, size, size): bilinear between blocks, `border` (0..1) where the pixel's centre is outside the picture.
+// The rule of rt_hands/inference/preprocess.py: areas first where it shrinks more than twofold, then bilinear.
 template <typename T>
 __device__ void crop_rgb(const Crop* crops, T* out, int size, float border) {
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= size || y >= size) return;
     const Crop& c = crops[blockIdx.z];
-    const float* m = c.frame_from_crop;
-    const float sx = m[0] * x + m[1] * y + m[2], sy = m[3] * x + m[4] * y + m[5];
-    // Far outside (or NaN): all four taps are border; the test also keeps the conversion to int defined.
-    const bool near = sx > -1.0f && sy > -1.0f && sx < c.width && sy < c.height;
-    const float left = floorf(near ? sx : -2.0f), top = floorf(near ? sy : -2.0f);
-    const float fx = near ? sx - left : 0.0f, fy = near ? sy - top : 0.0f;
-    const int x0 = static_cast<int>(left), y0 = static_cast<int>(top);
+    const float* m = c.block_from_crop;
+    const float bx = m[0] * x + m[1] * y + m[2], by = m[3] * x + m[4] * y + m[5];
+    const float px = c.left + (bx + 0.5f) * c.block, py = c.top + (by + 0.5f) * c.block;  // 0 at the left edge
+    const bool inside = px >= 0.0f && py >= 0.0f && px < c.width && py < c.height;        // false for NaN
+    const float column = floorf(inside ? bx : 0.0f), row = floorf(inside ? by : 0.0f);
+    const int x0 = static_cast<int>(column), y0 = static_cast<int>(row);
     const std::int64_t plane = static_cast<std::int64_t>(size) * size;
     T* pixel = out + 3 * plane * blockIdx.z + static_cast<std::int64_t>(y) * size + x;
     for (int channel = 0; channel < 3; ++channel) {
-        const float a = tap(c, x0, y0, channel, border), b = tap(c, x0 + 1, y0, channel, border);
-        const float d = tap(c, x0, y0 + 1, channel, border), e = tap(c, x0 + 1, y0 + 1, channel, border);
-        const float upper = a + fx * (b - a), lower = d + fx * (e - d);
-        store(pixel + (2 - channel) * plane, (upper + fy * (lower - upper)) * (1.0f / 255.0f));
+        float value = border;
+        if (inside) {
+            const float a = block_mean(c, x0, y0, channel), b = block_mean(c, x0 + 1, y0, channel);
+            const float d = block_mean(c, x0, y0 + 1, channel), e = block_mean(c, x0 + 1, y0 + 1, channel);
+            const float upper = a + (bx - column) * (b - a), lower = d + (bx - column) * (e - d);
+            value = (upper + (by - row) * (lower - upper)) * (1.0f / 255.0f);
+        }
+        store(pixel + (2 - channel) * plane, value);
     }
 }
 

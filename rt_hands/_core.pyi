@@ -1,0 +1,90 @@
+"""Types and contracts of the C++ core. Letters: B batch, K maps, V views, N points, h x w cells of a map.
+
+Every function raises ValueError, saying what came and what was wanted, for a wrong shape, dtype or camera.
+Lists are taken where arrays are; non-contiguous and read-only arrays are fine. The GIL is off during the maths.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PeakMethod = Literal["mean5x5", "mean5x5_sub", "log_parabola"]
+SimdLevel = Literal["baseline", "avx2", "avx512"]
+
+def decode_heatmaps(
+    maps: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8],
+    size: ArrayLike | None = None,
+    affine: ArrayLike | None = None,
+    *,
+    method: PeakMethod = "mean5x5",
+) -> NDArray[np.float32]:
+    """Belief maps to points: argmax, then the weighted mean of the 5x5 patch round it.
+
+    maps (B, K, h, w) float32, float16 or uint8 (255 = 1.0), any strides; each map is read once, and copied
+    only where its own rows are not together. size (B, 2): w_px, h_px of the picture the maps cover;
+    x_px = x_cell * w_px / w. affine (B, 2, 3): taken after size (crop px to image px), or alone from cells.
+    At least one of the two. Returns (B, K, 3) float32: x_px, y_px, score; B = 0 or K = 0 gives an empty array.
+
+    Score is the value of the peak. Equal peaks: the first in row-major order. Negative cells weigh nothing;
+    the patch is clipped at the border. Absent, so NaN, NaN, 0: a peak <= 0, or a map with a NaN or +inf in it.
+
+    method: `mean5x5` is the source's rule; `mean5x5_sub` first takes 0.2 x peak off every weight;
+    `log_parabola` fits a parabola to the logarithms beside the peak (exact for Gaussians, no shift along an
+    axis on whose border the peak lies).
+    """
+
+@overload
+def project(
+    points: NDArray[np.float32], K: ArrayLike, dist: ArrayLike, cam_from_world: ArrayLike, size: ArrayLike | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]: ...
+@overload
+def project(
+    points: NDArray[np.float64], K: ArrayLike, dist: ArrayLike, cam_from_world: ArrayLike, size: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """World points into every camera, with OpenCV's five distortion terms (as cv2.projectPoints).
+
+    points (N, 3) mm, float32 or float64: the answer has the same dtype, the maths is float64 in both.
+    K (V, 3, 3) px without skew, dist (V, 5) k1 k2 p1 p2 k3, cam_from_world (V, 3, 4) or (V, 4, 4) mm,
+    size (V, 2) w_px, h_px (None: nothing is inside).
+
+    Returns points_px (V, N, 2), in_front (V, N) bool, inside (V, N) bool. in_front: depth > 0. inside: in
+    front, -0.5 <= x < w - 0.5 (pixel centre at 0), the same for y, and within the radius up to which the
+    lens model is one-to-one. Behind the camera, or from a NaN or inf point: NaN, NaN, False, False.
+    """
+
+def triangulate(
+    points_px: NDArray[np.float64] | NDArray[np.float32],
+    scores: NDArray[np.float64] | NDArray[np.float32],
+    K: ArrayLike,
+    dist: ArrayLike,
+    cam_from_world: ArrayLike,
+    *,
+    min_score: float = 0.0,
+    max_residual_px: float = 10.0,
+    reject: bool = True,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Points seen by V calibrated cameras to 3D, score-weighted, without the views that disagree.
+
+    points_px (V, N, 2) distorted pixels, scores (V, N), cameras as in `project`.
+    Returns points_mm (N, 3) world, residual_px (N,) score-weighted RMS over the views used, views (N,) how
+    many were used, used (V, N) bool which.
+
+    A view is usable with a finite pixel that a ray of its lens reaches and a finite score > 0, >= min_score.
+    Fewer than two (V = 0 and V = 1 too), or rays without parallax: NaN, NaN, 0, all False.
+    The point minimises sum(score * residual_px ** 2) over the views used.
+    """
+
+def simd_level() -> SimdLevel:
+    """The instruction set in use: the best of the machine unless set_simd_level chose a lower one."""
+
+def simd_levels() -> list[SimdLevel]:
+    """Every level this machine can run, lowest first."""
+
+def set_simd_level(level: SimdLevel) -> None:
+    """Choose the instruction set, for tests and benches. ValueError for one that this machine lacks."""
+
+def _read_floor(data: NDArray[np.generic]) -> int:
+    """Sum of the bytes of a C-contiguous array as 64-bit words, read once: the floor decode is measured against."""
