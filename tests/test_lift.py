@@ -1,0 +1,153 @@
+"""Lifting on synthetic rigs with exact answers: identity across views, outliers, absent hands."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from rt_hands import Camera, Hands2D, InvalidInput, Rig
+from rt_hands.layout import MIRROR, N_HAND, hand_slice
+from rt_hands.lifting.identity import settle_sides
+from rt_hands.lifting.lift import lift
+
+SIZE = (1280, 720)
+
+
+class OffsetRtc:
+    """Stands in for the network: every surface point lies a fixed way from the hand's middle knuckle."""
+
+    offsets_mm = np.random.default_rng(7).normal(0, 30, (64, 3))
+
+    def __call__(self, joints_mm: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        surface = joints_mm[:, 9:10] + self.offsets_mm
+        confidence = np.where(np.isfinite(joints_mm).all((1, 2)), 0.9, 0)
+        surface[confidence == 0] = np.nan
+        return surface, np.repeat(confidence[:, None], 64, 1).astype(np.float32)
+
+
+def ring_rig(views: int) -> Rig:
+    cameras = []
+    for v in range(views):
+        turn = cv2.Rodrigues(np.array([0.1 * (v % 3), -0.9 + 1.8 * v / max(views - 1, 1), 0]))[0]
+        pose = np.column_stack([turn, (0, 0, 700)])
+        k = np.array([[900.0, 0, 640], [0, 900, 360], [0, 0, 1]])
+        cameras.append(Camera(f"cam_{v}", SIZE, k, np.array([-0.1, 0.02, 0, 0, 0]), pose))
+    return Rig(tuple(cameras))
+
+
+def hands_mm(seed: int = 0) -> np.ndarray:
+    """(170, 3): two hand-sized joint clouds 160 mm apart, their surface by OffsetRtc."""
+    rng = np.random.default_rng(seed)
+    points = np.zeros((2, N_HAND, 3))
+    for hand, x in enumerate((-80.0, 80.0)):
+        points[hand, :21] = rng.normal(0, 35, (21, 3)) + (x, 0, 0)
+        points[hand, 0], points[hand, 9] = (x, 40, 0), (x, -40, 0)
+        points[hand, 21:] = points[hand, 9] + OffsetRtc.offsets_mm
+    return points.reshape(170, 3)
+
+
+def views_of(points_mm: np.ndarray, rig: Rig, noise_px: float = 0.0, seed: int = 0) -> np.ndarray:
+    """(V, 170, 3) float32 x, y, score 0.8."""
+    px = rig.project(points_mm) + np.random.default_rng(seed).normal(0, noise_px, (len(rig), 170, 2))
+    return np.concatenate([px, np.full((len(rig), 170, 1), 0.8)], 2).astype(np.float32)
+
+
+def as_hands(points_px: np.ndarray) -> list[Hands2D]:
+    present = np.isfinite(points_px[..., 0]).reshape(len(points_px), 2, N_HAND).any(2)
+    return [Hands2D(p, h) for p, h in zip(points_px, present, strict=True)]
+
+
+def run(points_px: np.ndarray, rig: Rig, **options: object):
+    return lift(as_hands(points_px), rig, rtc=OffsetRtc(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("views", [2, 3, 4, 8, 16, 100])
+def test_clean_views_give_the_truth(views: int) -> None:
+    rig, truth = ring_rig(views), hands_mm()
+    hands = run(views_of(truth, rig), rig)
+    np.testing.assert_allclose(hands.points_world_mm, truth, atol=2e-3)  # float32 pixels: 4e-4 mm seen
+    assert hands.present.all() and (hands.views == views).all() and np.nanmax(hands.residual_px) < 1e-3
+    np.testing.assert_allclose(hands.score[:21], 0.8, atol=1e-6)
+    np.testing.assert_allclose(hands.score[21:85], 0.8 * 0.9, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [2, 3, 4, 5, 8])
+def test_exchanged_sides_are_settled(views: int) -> None:
+    rig, truth = ring_rig(views), hands_mm()
+    clean = views_of(truth, rig, noise_px=2)
+    clean[-1, :, 2] = (
+        0.5  # the view that is wrong is also the less certain, which decides the tie of two views
+    )
+    wrong = clean.copy()
+    wrong[-1] = wrong[-1, MIRROR]
+    expected = np.arange(views) == views - 1
+    assert (settle_sides(wrong, rig, 30) == expected).all()
+    assert not settle_sides(clean, rig, 30).any()
+    np.testing.assert_allclose(run(wrong, rig).points_world_mm, run(clean, rig).points_world_mm, atol=1e-9)
+
+
+def test_two_of_eight_exchanged_views_are_settled() -> None:
+    rig, points = ring_rig(8), views_of(hands_mm(), ring_rig(8), noise_px=3)
+    points[[2, 5]] = points[[2, 5]][:, MIRROR]
+    assert np.flatnonzero(settle_sides(points, rig, 30)).tolist() == [2, 5]
+
+
+def test_one_hand_named_differently_is_found() -> None:
+    rig, points = ring_rig(3), views_of(hands_mm(), ring_rig(3), noise_px=1)
+    points[:, hand_slice(1)] = (np.nan, np.nan, 0)
+    points[2] = points[2, MIRROR]
+    hands = run(points, rig)
+    assert hands.present.tolist() == [True, False]
+    assert np.abs(hands.points_world_mm[:21] - hands_mm()[:21]).max() < 8  # 3.9 mm seen at 1 px noise
+
+
+def test_hands_that_differ_are_not_merged() -> None:
+    """View 0 sees only the right hand, view 1 only the left: nothing to triangulate, and nothing invented."""
+    rig, points = ring_rig(2), views_of(hands_mm(), ring_rig(2))
+    points[0, hand_slice(1)] = points[1, hand_slice(0)] = (np.nan, np.nan, 0)
+    hands = run(points, rig)
+    assert not hands.present.any() and np.isnan(hands.points_world_mm).all() and (hands.score == 0).all()
+
+
+def test_a_wrong_view_is_left_out() -> None:
+    rig, points = ring_rig(5), views_of(hands_mm(), ring_rig(5))
+    points[3, :, :2] += 150
+    hands = run(points, rig)
+    np.testing.assert_allclose(hands.points_world_mm, hands_mm(), atol=2e-3)
+    assert (hands.views == 4).all()
+
+
+def test_views_by_name_and_missing_views() -> None:
+    rig = ring_rig(4)
+    views = as_hands(views_of(hands_mm(), rig))
+    named = lift({"cam_3": views[3], "cam_0": views[0]}, rig, rtc=OffsetRtc())  # type: ignore[arg-type]
+    np.testing.assert_allclose(named.points_world_mm, hands_mm(), atol=5e-3)
+    assert (named.views == 2).all()
+    with pytest.raises(InvalidInput, match="no camera 'cam_9'"):
+        lift({"cam_9": views[0]}, rig)
+    with pytest.raises(InvalidInput, match="2 views for a rig of 4"):
+        lift(views[:2], rig)
+
+
+def test_no_hand_anywhere_is_absent() -> None:
+    rig = ring_rig(3)
+    hands = lift([Hands2D.empty()] * 3, rig, rtc=OffsetRtc())  # type: ignore[arg-type]
+    assert not hands.present.any() and np.isnan(hands.points_world_mm).all() and (hands.views == 0).all()
+
+
+def test_a_palm_of_no_hands_size_is_absent() -> None:
+    rig = ring_rig(4)
+    tiny = hands_mm() * 0.1
+    assert not run(views_of(tiny, rig), rig).present.any()
+
+
+def test_fusion_moves_from_rtc_to_the_seen_points() -> None:
+    rig, truth = ring_rig(4), hands_mm()
+    seen = truth.copy()
+    seen[21:85, 2] += 4.0  # the views see the skin 4 mm away from what RTC says
+    moved = [
+        run(views_of(seen, rig), rig, fusion=f).points_world_mm[21:85, 2] - truth[21:85, 2]
+        for f in (0, 0.5, 1)
+    ]
+    np.testing.assert_allclose(moved, np.array([[0.0], [2.0], [4.0]]).repeat(64, 1), atol=2e-3)
