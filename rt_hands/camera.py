@@ -32,14 +32,17 @@ _ROTATION_TOLERANCE = (
 )
 
 
+def _numbers(camera: str, name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """A float64 array; text, ragged rows and whole numbers beyond a double raise InvalidInput."""
+    try:
+        return np.array(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"Camera '{camera}': {name} is not a table of numbers.") from None
+
+
 def _field(camera: str, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """A read-only float64 array of the wanted shape, all finite, or an error that names camera and field."""
-    try:
-        array = np.array(value, np.float64)
-    except (TypeError, ValueError):
-        raise InvalidInput(
-            f"Camera '{camera}': {name} is not a table of numbers; wanted shape {shape}."
-        ) from None
+    array = _numbers(camera, name, value)
     if array.shape != shape:
         raise InvalidInput(f"Camera '{camera}': {name} has shape {array.shape}; wanted {shape}.")
     if not np.isfinite(array).all():
@@ -49,7 +52,7 @@ def _field(camera: str, name: str, value: ArrayLike, shape: tuple[int, ...]) -> 
 
 
 def _distortion(camera: str, value: ArrayLike) -> NDArray[np.float64]:
-    terms = np.asarray(value, np.float64).ravel()
+    terms = _numbers(camera, "distortion", value).ravel()
     if terms.size > 5:
         raise InvalidInput(
             f"Camera '{camera}': distortion has {terms.size} terms; up to 5 (k1, k2, p1, p2, k3) are supported. "
@@ -94,7 +97,7 @@ class Camera:
             raise InvalidInput(
                 f"Camera '{self.id}': K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
             )
-        pose = np.asarray(self.cam_from_world, np.float64)
+        pose = _numbers(self.id, "cam_from_world", self.cam_from_world)
         if pose.shape == (3, 4):
             pose = np.vstack([pose, (0, 0, 0, 1)])
         pose = _field(self.id, "cam_from_world", pose, (4, 4))

@@ -1,0 +1,164 @@
+"""Hands as CSV, Parquet (pyarrow, optional) and JSON lines, and back without loss."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.formats.hands import (
+    FIELDS_2D,
+    FIELDS_3D,
+    HEAD,
+    HandsSample,
+    columns,
+    hands_from,
+    is_3d,
+    point_values,
+    presence,
+)
+from rt_hands.layout import N_POINTS
+from rt_hands.paths import write_atomically
+
+_BAD = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
+
+
+def _head(sample: HandsSample) -> list[Any]:
+    hands = sample.hands
+    return [sample.frame, sample.t_ns, sample.camera, *map(bool, hands.present), *map(float, presence(hands))]
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))
+
+
+def write_csv(path: Path, samples: Sequence[HandsSample]) -> None:
+    """Wide CSV, a row a sample; floats in their shortest exact form, absent as an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*HEAD, *columns(is_3d(samples))])
+    for sample in samples:
+        head = _head(sample)
+        head[3:5] = [int(v) for v in head[3:5]]
+        writer.writerow([*head, *map(_cell, point_values(sample.hands).ravel())])
+    write_atomically(path, text.getvalue().encode())
+
+
+def _fields_of(header: Sequence[str], path: Path) -> int:
+    """Values a point, from the column names."""
+    for three_d, names in ((False, FIELDS_2D), (True, FIELDS_3D)):
+        if list(header) == [*HEAD, *columns(three_d)]:
+            return len(names)
+    raise InvalidInput(f"'{path}' has not the columns of an rt_hands export (frame, t_ns, camera, ...).")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            yield from enumerate(csv.reader(file), start=1)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InvalidInput(f"'{path}' is not a CSV file: {error}.") from None
+
+
+def read_csv(path: Path) -> list[HandsSample]:
+    """Samples of a wide CSV."""
+    rows = _rows(path)
+    _, header = next(rows, (0, []))
+    n, samples = _fields_of(header, path), []
+    for line, row in rows:
+        try:
+            values = np.array([float(v) if v else np.nan for v in row[len(HEAD) :]]).reshape(N_POINTS, n)
+            flags, odds = [bool(int(v)) for v in row[3:5]], [float(v) for v in row[5:7]]
+            samples.append(HandsSample(int(row[0]), int(row[1]), hands_from(values, flags, odds), row[2]))
+        except _BAD:
+            raise InvalidInput(f"'{path}', line {line}: a cell is missing or is not a number.") from None
+    return samples
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingPart(
+            "Parquet needs pyarrow: pip install 'rt_hands[export]'. CSV needs nothing."
+        ) from None
+    return pyarrow
+
+
+def write_parquet(path: Path, samples: Sequence[HandsSample]) -> None:
+    """Wide Parquet with the same columns as the CSV; whole numbers and flags typed, absent is NaN."""
+    pa = _pyarrow()
+    three_d = is_3d(samples)
+    heads = list(zip(*map(_head, samples), strict=True))
+    kinds = [pa.int64(), pa.int64(), pa.string(), pa.bool_(), pa.bool_(), pa.float32(), pa.float32()]
+    data = {name: pa.array(v, kind) for name, v, kind in zip(HEAD, heads, kinds, strict=True)}
+    values = np.stack([point_values(s.hands).ravel() for s in samples])
+    for i, name in enumerate(columns(three_d)):
+        exact = name.endswith("_mm")
+        data[name] = pa.array(values[:, i] if exact else values[:, i].astype(np.float32))
+    sink = io.BytesIO()
+    pa.parquet.write_table(pa.table(data), sink, compression="zstd")
+    write_atomically(path, sink.getvalue())
+
+
+def read_parquet(path: Path) -> list[HandsSample]:
+    """Samples of a wide Parquet file."""
+    pa = _pyarrow()
+    try:
+        table = pa.parquet.read_table(path)
+        n = _fields_of(table.column_names, path)
+        numbers = [table.column(c).to_numpy().astype(np.float64) for c in table.column_names[len(HEAD) :]]
+        heads = zip(*(table.column(c).to_pylist() for c in HEAD), strict=True)
+        values = np.stack(numbers, axis=1).reshape(-1, N_POINTS, n)
+        return [
+            HandsSample(int(h[0]), int(h[1]), hands_from(v, h[3:5], h[5:7]), str(h[2]))
+            for h, v in zip(heads, values, strict=True)
+        ]
+    except InvalidInput:
+        raise
+    except (*_BAD, OSError, pa.ArrowException):
+        raise InvalidInput(f"'{path}' is not a Parquet file that rt_hands wrote.") from None
+
+
+def write_jsonl(path: Path, samples: Sequence[HandsSample]) -> None:
+    """A JSON object a line; `points` is a list of 170 lists, null for NaN."""
+    fields = FIELDS_3D if is_3d(samples) else FIELDS_2D
+    lines = []
+    for sample in samples:
+        head = _head(sample)
+        points = [[None if np.isnan(v) else float(v) for v in p] for p in point_values(sample.hands)]
+        names = dict(zip(HEAD[:3], head[:3], strict=True))
+        lines.append(
+            json.dumps(
+                {**names, "present": head[3:5], "presence": head[5:7], "fields": fields, "points": points},
+                ensure_ascii=False,
+            )
+        )
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def read_jsonl(path: Path) -> list[HandsSample]:
+    """Samples of a JSON lines file."""
+    samples = []
+    try:
+        lines = path.read_bytes().decode().splitlines()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"'{path}' is not a text file.") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            values = np.array(row["points"], np.float64)
+            if values.shape not in ((N_POINTS, len(FIELDS_2D)), (N_POINTS, len(FIELDS_3D))):
+                raise ValueError(values.shape)
+            hands = hands_from(values, row["present"], row["presence"])
+            samples.append(HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"])))
+        except _BAD:
+            raise InvalidInput(f"'{path}', line {number}: not a line that rt_hands wrote.") from None
+    return samples

@@ -1,0 +1,188 @@
+"""Exported hands: nothing lost in tables, COCO by its rules, C3D as its own library reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rt_hands import Hands2D, Hands3D, InvalidInput
+from rt_hands.errors import MissingPart
+from rt_hands.formats import HandsSample, export_hands, load_hands
+from rt_hands.formats.c3d import even_grid
+from rt_hands.layout import N_POINTS, POINT_NAMES, index_of
+
+TABLES = ["csv", "parquet", "jsonl"]
+
+
+def hands_2d(seed: int, present: tuple[bool, bool] = (True, False)) -> Hands2D:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 700, (N_POINTS, 3)).astype(np.float32)
+    points[:, 2] = rng.uniform(0.1, 1, N_POINTS)
+    gone = ~np.repeat(present, 85) | (rng.random(N_POINTS) < 0.1)
+    points[gone] = (np.nan, np.nan, 0)
+    return Hands2D(points, np.array(present), rng.random(2).astype(np.float32))
+
+
+def hands_3d(seed: int) -> Hands3D:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 100, (N_POINTS, 3))
+    gone = rng.random(N_POINTS) < 0.2
+    points[gone] = np.nan
+    score = np.where(gone, 0, rng.random(N_POINTS)).astype(np.float32)
+    residual = np.where(gone, np.nan, rng.random(N_POINTS)).astype(np.float32)
+    views = np.where(gone, 0, 3).astype(np.int32)
+    return Hands3D(points, score, residual, views, np.array([True, True]))
+
+
+def samples(three_d: bool, n: int = 4, step_ns: int = 33_333_333) -> list[HandsSample]:
+    if three_d:
+        return [HandsSample(i, 10**15 + i * step_ns, hands_3d(i)) for i in range(n)]
+    return [HandsSample(i, 10**15 + i * step_ns, hands_2d(i), f"cam_{i % 2}, é") for i in range(n)]
+
+
+def assert_same(before: list[HandsSample], after: list[HandsSample]) -> None:
+    assert [(s.frame, s.t_ns, s.camera, type(s.hands)) for s in before] == [
+        (s.frame, s.t_ns, s.camera, type(s.hands)) for s in after
+    ]
+    for a, b in zip(before, after, strict=True):
+        for name in ("points_px", "present", "presence", "points_world_mm", "score", "residual_px", "views"):
+            if hasattr(a.hands, name):
+                x, y = getattr(a.hands, name), getattr(b.hands, name)
+                assert x.dtype == y.dtype
+                np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("ending", TABLES)
+@pytest.mark.parametrize("three_d", [False, True])
+def test_tables_keep_every_bit(tmp_path: Path, ending: str, three_d: bool) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install 'rt_hands[export]')")
+    before = samples(three_d)
+    export_hands(tmp_path / f"hands.{ending}", before)
+    assert_same(before, load_hands(tmp_path / f"hands.{ending}"))
+
+
+def test_csv_columns_are_named_and_absent_cells_are_empty(tmp_path: Path) -> None:
+    export_hands(tmp_path / "h.csv", samples(False, 1))
+    header, row = (
+        line.split(",") for line in (tmp_path / "h.csv").read_text().replace("cam_0, é", "c").splitlines()
+    )
+    at = header.index("left_wrist_x_px")
+    assert header[at : at + 3] == ["left_wrist_x_px", "left_wrist_y_px", "left_wrist_score"]
+    assert row[at : at + 3] == ["", "", "0.0"]
+    assert len(header) == 7 + 3 * N_POINTS
+
+
+def test_coco_order_visibility_and_boxes(tmp_path: Path) -> None:
+    both = HandsSample(7, 5, hands_2d(3, (True, True)), "cam_1")
+    export_hands(tmp_path / "h.json", [both, HandsSample(8, 6, Hands2D.empty())], size_px=(1280, 720))
+    data = json.loads((tmp_path / "h.json").read_text())
+    assert [i["file_name"] for i in data["images"]] == ["cam_1/000007.jpg", "000008.jpg"]
+    (one,) = data["annotations"]  # a picture without hands has no annotation
+    names, points = data["categories"][0]["keypoints"], np.array(one["keypoints"]).reshape(42, 3)
+    assert names[0] == "left_wrist" and names[21] == "right_wrist"  # COCO-WholeBody: left first
+    for name, kept in zip(names, points, strict=True):
+        given = both.hands.points_px[index_of(name)]
+        expected = (0, 0, 0) if np.isnan(given[0]) else (*given[:2], 2)
+        np.testing.assert_allclose(kept, expected, atol=6e-4)
+    assert one["lefthand_kpts"] == one["keypoints"][:63] and one["righthand_kpts"] == one["keypoints"][63:]
+    seen = points[points[:, 2] > 0, :2]
+    np.testing.assert_allclose(one["bbox"], [*seen.min(0), *np.ptp(seen, axis=0)], atol=2e-3)
+    assert one["num_keypoints"] == len(seen)
+    wrists = [e for e in data["categories"][0]["skeleton"] if 1 in e or 22 in e]
+    assert len(wrists) == 10  # COCO's skeleton counts from 1
+
+
+def test_c3d_as_its_own_library_reads_it(tmp_path: Path) -> None:
+    ezc3d = pytest.importorskip("ezc3d", reason="ezc3d is not installed (pip install 'rt_hands[export]')")
+    before = samples(True, 5)
+    del before[2]  # a lost frame
+    export_hands(tmp_path / "h.c3d", before)
+    file = ezc3d.c3d(str(tmp_path / "h.c3d"))
+    assert tuple(file["parameters"]["POINT"]["LABELS"]["value"]) == POINT_NAMES
+    assert file["parameters"]["POINT"]["UNITS"]["value"] == ["mm"]
+    assert file["parameters"]["POINT"]["RATE"]["value"][0] == pytest.approx(30.0, abs=1e-3)
+    points = file["data"]["points"]
+    assert points.shape == (4, N_POINTS, 5) and np.isnan(points[:3, :, 2]).all()
+    for slot, sample in zip((0, 1, 3, 4), before, strict=True):
+        np.testing.assert_allclose(
+            points[:3, :, slot], sample.hands.points_world_mm.T, rtol=1e-6
+        )  # float32 inside
+
+
+@settings(max_examples=50)
+@given(
+    rate=st.floats(5, 240),
+    lost=st.lists(st.integers(1, 298), max_size=40),
+    seed=st.integers(0, 99),
+)
+def test_even_grid_finds_rate_and_lost_frames(rate: float, lost: list[int], seed: int) -> None:
+    true_slots = np.setdiff1d(np.arange(300), lost)
+    jitter = np.random.default_rng(seed).uniform(-0.05, 0.05, len(true_slots))
+    found, slots = even_grid(((true_slots + jitter) / rate * 1e9).astype(np.int64))
+    np.testing.assert_array_equal(slots, true_slots)
+    assert found == pytest.approx(rate, rel=1e-3)  # 3e-4 is what the jitter of the two ends allows
+
+
+def test_uneven_or_standing_times_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="rising times"):
+        even_grid(np.array([0, 5, 5]))
+    with pytest.raises(InvalidInput, match="too uneven"):
+        even_grid(np.array([0, 10, 20, 30, 31, 32]) * 10**6)
+
+
+def test_wrong_endings_and_kinds(tmp_path: Path) -> None:
+    for ending, three_d, says in (
+        ("xlsx", False, "Known endings: .csv, .parquet, .jsonl, .json, .c3d"),
+        ("json", True, "COCO holds 2D hands; these are 3D"),
+        ("c3d", False, "C3D holds 3D hands; these are 2D"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            export_hands(tmp_path / f"h.{ending}", samples(three_d))
+    with pytest.raises(InvalidInput, match="no hands to export"):
+        export_hands(tmp_path / "h.csv", [])
+    with pytest.raises(InvalidInput, match="can't go into one file"):
+        export_hands(tmp_path / "h.csv", [*samples(True, 1), *samples(False, 1)])
+    with pytest.raises(InvalidInput, match="There is no file"):
+        load_hands(tmp_path / "none.csv")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("ending", "module"), [("parquet", "pyarrow"), ("c3d", "ezc3d")])
+def test_a_missing_library_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, module: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(MissingPart, match=rf"needs {module}: pip install 'rt_hands\[export\]'"):
+        export_hands(tmp_path / f"h.{ending}", samples(True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ending=st.sampled_from(TABLES),
+    place=st.integers(0, 1 << 16),
+    removed=st.sampled_from([0, 1, 9, 500]),
+    added=st.binary(max_size=3),
+    cut=st.booleans(),
+)
+def test_damaged_tables_give_samples_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, place: int, removed: int, added: bytes, cut: bool
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install 'rt_hands[export]')")
+    path = tmp_path_factory.mktemp("damaged") / f"h.{ending}"
+    export_hands(path, samples(True, 1))
+    content = path.read_bytes()
+    i = place % len(content)
+    path.write_bytes(content[:i] if cut else content[:i] + added + content[i + removed :])
+    try:
+        after = load_hands(path)
+    except InvalidInput as error:
+        assert str(path) in str(error)
+    else:
+        assert all(isinstance(s.hands, Hands3D) for s in after)
