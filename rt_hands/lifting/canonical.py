@@ -36,7 +36,10 @@ PALM_TEMPLATE: Final = np.array(
 MIN_PALM_JOINTS: Final = 3
 MIN_SCALE_MM: Final = 15.0  # an infant's palm is 40 mm long: anything shorter is a collapsed triangulation
 METRES_SCALE_MM: Final = (0.015, 0.3)  # palm lengths of real hands when metres are passed as millimetres
-MIN_SPREAD: Final = 1e-3  # second over first singular value of the fit: below it the palm joints lie on a line
+METRIC_UNIT_MM: Final = 100.0
+MIN_SPREAD: Final = (
+    1e-3  # second over first singular value of the fit: below it the palm joints lie on a line
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ def check_joints(joints_mm: Floats, side: NDArray[np.integer]) -> None:
     if joints_mm.ndim != 3 or joints_mm.shape[1:] != (N_JOINTS, 3):
         raise InvalidInput(f"joints_mm has shape {joints_mm.shape}; wanted (N, {N_JOINTS}, 3).")
     if side.shape != (len(joints_mm),):
-        raise InvalidInput(f"side has shape {side.shape}; wanted ({len(joints_mm)},), one of 0 (right), 1 (left) a hand.")
+        raise InvalidInput(
+            f"side has shape {side.shape}; wanted ({len(joints_mm)},), one of 0 (right), 1 (left) a hand."
+        )
     if not np.isin(side, (0, 1)).all():
         raise InvalidInput(f"side holds {np.unique(side).tolist()}; 0 is a right hand, 1 a left one.")
 
@@ -131,23 +136,25 @@ def _refuse_metres(scale_mm: NDArray[np.float64]) -> None:
 
 
 def canonicalise(
-    joints_mm: Floats, side: NDArray[np.integer]
+    joints_mm: Floats, side: NDArray[np.integer], normalise: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], CanonicalFrame]:
-    """Joints in the canonical frame, ready for the network.
+    """Joints as a network wants them.
 
     joints_mm: (N, 21, 3), NaN where missing; side: (N,). Gives joints (N, 21, 3) float32 with 0 where missing,
     valid (N, 21) float32 0 or 1, and the frame that takes the answer back. Absent hands are all 0.
+    normalise False is for networks trained without it: world axes in units of 100 mm, left hands still mirrored.
     """
     check_joints(joints_mm, side)
     frame = canonical_frame(joints_mm, side)
+    if not normalise:
+        frame = _metric_frame(frame)
     valid = valid_joints(joints_mm) & frame.present[:, None]
-    joints = np.where(valid[..., None], frame.to_canonical(joints_mm), 0.0)
+    joints = np.where(valid[..., None], frame.to_canonical(np.where(valid[..., None], joints_mm, 0.0)), 0.0)
     return joints.astype(np.float32), valid.astype(np.float32), frame
 
 
-def metric_frame(side: NDArray[np.integer], unit_mm: float = 100.0) -> CanonicalFrame:
-    """The frame of networks trained without normalisation: world axes, only mirrored and in units of 100 mm."""
-    n = len(side)
-    return CanonicalFrame(
-        np.tile(np.eye(3), (n, 1, 1)), np.zeros((n, 3)), np.full(n, unit_mm), np.asarray(side) == 1, np.ones(n, bool)
-    )
+def _metric_frame(frame: CanonicalFrame) -> CanonicalFrame:
+    """The same hands in world axes."""
+    n = len(frame.present)
+    rotation, origin_mm = np.tile(np.eye(3), (n, 1, 1)), np.zeros((n, 3))
+    return CanonicalFrame(rotation, origin_mm, np.full(n, METRIC_UNIT_MM), frame.mirrored, frame.present)

