@@ -1,0 +1,84 @@
+"""A picture or a folder of pictures, in natural order of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.errors import SourceError
+from rt_hands.types import Frame, FrameSet, Image
+
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+NOMINAL_STEP_NS: Final = 1_000_000_000
+"""Pictures carry no time; one a second, so that a film of them can be watched."""
+
+
+def read_image(path: Path) -> Image:
+    """(h, w, 3) uint8 BGR, turned upright by its EXIF tag. Raises SourceError with the reason."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise SourceError(f"{path} can't be opened: {error.strerror}. Check its permissions.") from error
+    if data.size == 0:
+        raise SourceError(f"{path} is empty (0 bytes).")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise SourceError(
+            f"{path} is no picture that can be decoded; the file is damaged or of another kind."
+        )
+    return np.asarray(image, np.uint8)
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts frame_2 before frame_10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+class ImageSource(SourceBase):
+    """Single pictures. Damaged ones are told of and skipped; SourceError where none is left."""
+
+    still = True
+
+    def __init__(self, path: str | Path, notice: Notice = to_stderr) -> None:
+        self.name = str(path)
+        self._notice = notice
+        self.paths = _pictures(Path(path))
+        self.cameras = (Path(path).stem,)
+        self.length = len(self.paths)
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        index = 0
+        for path in self.paths:
+            try:
+                image = read_image(path)
+            except SourceError as error:
+                self._notice(f"Skipped: {error}")
+                continue
+            yield FrameSet((Frame(image, self.cameras[0], index, index * NOMINAL_STEP_NS),), index)
+            index += 1
+        if index == 0:
+            raise SourceError(f"None of the {len(self.paths)} pictures in {self.name} can be read.")
+
+
+def _pictures(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    try:
+        found = sorted((p for p in path.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_key)
+    except OSError as error:
+        raise SourceError(
+            f"The folder {path} can't be read: {error.strerror}. Check its permissions."
+        ) from error
+    if not found:
+        raise SourceError(f"The folder {path} holds no pictures ({', '.join(SUFFIXES)}) and no session.")
+    return found

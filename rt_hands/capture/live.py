@@ -1,0 +1,195 @@
+"""Cameras that run by themselves: a thread each does grab, stamp, slot, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Condition, Event, Thread
+from typing import Protocol
+
+from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.errors import SourceError
+from rt_hands.types import Frame, FrameSet, Image
+
+RETRY_EVERY_S = 1.0
+GIVE_UP_AFTER_S = 15.0
+"""With every camera gone for this long there is nothing left to wait for: a loose plug is back sooner."""
+DAMAGED_IN_A_ROW = 30
+"""One damaged picture is a glitch; so many one after another are a broken camera."""
+BUNDLE_WAIT_S = 0.02
+"""How long the first fresh frame of a set waits for the other cameras: over half an interval at 30 fps."""
+
+
+class Reader(Protocol):
+    """One camera. grab blocks until the next frame; None where it was damaged; SourceError when the camera is gone."""
+
+    camera: str
+    name: str
+
+    def open(self) -> str: ...
+
+    def grab(self) -> tuple[int, Image] | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The newest frame of one camera, and what became of the others."""
+
+    frame: Frame | None = None
+    grabbed: int = 0
+    dropped: int = 0
+    gone_since_s: float | None = None
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class _Camera:
+    reader: Reader
+    slot: _Slot = field(default_factory=_Slot)
+    thread: Thread | None = None
+
+
+class LiveSource(SourceBase):
+    """One or more cameras; each FrameSet holds the newest frame of every camera that has a fresh one.
+
+    Opening fails at once where a camera can't be opened. One that goes away later is told of and tried again every
+    second, the others go on; SourceError when all have been gone for give_up_after_s.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        notice: Notice = to_stderr,
+        give_up_after_s: float = GIVE_UP_AFTER_S,
+        retry_every_s: float = RETRY_EVERY_S,
+    ) -> None:
+        self.cameras = tuple(reader.camera for reader in readers)
+        self.name = ", ".join(reader.name for reader in readers)
+        self._notice = notice
+        self._give_up_after_s = give_up_after_s
+        self._retry_every_s = retry_every_s
+        self._changed = Condition()
+        self._stop = Event()
+        self._running = [_Camera(reader) for reader in readers]
+        self._open_all()
+
+    def _open_all(self) -> None:
+        opened: list[Reader] = []
+        try:
+            for camera in self._running:
+                opened.append(camera.reader)
+                self._notice(camera.reader.open())
+        except SourceError:
+            for reader in opened:
+                reader.close()
+            raise
+        for camera in self._running:
+            # A daemon, so that a camera driver stuck in grab can't keep the program from ending.
+            camera.thread = Thread(
+                target=self._capture, args=(camera,), name=f"capture {camera.reader.camera}", daemon=True
+            )
+            camera.thread.start()
+
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        """Frames that a newer one replaced before they were taken, over all cameras."""
+        return sum(camera.slot.dropped for camera in self._running)
+
+    def now_ns(self) -> int:
+        """perf_counter_ns, the clock of live frames."""
+        return time.perf_counter_ns()
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        index = 0
+        while not self._stop.is_set():
+            frames = self._next_frames()
+            if frames:
+                yield FrameSet(tuple(frames), index)
+                index += 1
+
+    def _next_frames(self) -> list[Frame]:
+        """Wait for a fresh frame, then shortly for the other cameras; empty after a while without one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._fresh() > 0 or self._stop.is_set(), timeout=0.25)
+            if self._fresh():
+                living = sum(camera.slot.gone_since_s is None for camera in self._running)
+                self._changed.wait_for(
+                    lambda: self._fresh() >= living or self._stop.is_set(), timeout=BUNDLE_WAIT_S
+                )
+            else:
+                self._check_alive()
+            frames = [camera.slot.frame for camera in self._running if camera.slot.frame is not None]
+            for camera in self._running:
+                camera.slot.frame = None
+        return frames
+
+    def _fresh(self) -> int:
+        return sum(camera.slot.frame is not None for camera in self._running)
+
+    def _check_alive(self) -> None:
+        gone = [camera.slot.gone_since_s for camera in self._running]
+        since = [t for t in gone if t is not None]
+        if len(since) == len(gone) and time.monotonic() - max(since) >= self._give_up_after_s:
+            raise SourceError(
+                f"No frames from {self.name} for {self._give_up_after_s:.0f} s. Check the cable, then start again."
+            )
+
+    def close(self) -> None:
+        """Stop the threads, then free the cameras."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        for camera in self._running:
+            if camera.thread is not None:
+                camera.thread.join(timeout=3.0)
+
+    # --- in the thread of one camera ----------------------------------------------------------------------
+
+    def _capture(self, camera: _Camera) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._grab_until_gone(camera)
+                except SourceError as error:
+                    self._notice(f"{error} Trying again every {self._retry_every_s:.0f} s.")
+                    self._reopen(camera)
+        finally:
+            camera.reader.close()
+
+    def _grab_until_gone(self, camera: _Camera) -> None:
+        damaged = 0
+        while not self._stop.is_set():
+            grabbed = camera.reader.grab()
+            if grabbed is None:
+                damaged += 1
+                if damaged >= DAMAGED_IN_A_ROW:
+                    raise SourceError(f"{camera.reader.name} gave {damaged} damaged pictures in a row.")
+                continue
+            damaged = 0
+            self._put(camera, *grabbed)
+
+    def _put(self, camera: _Camera, t_ns: int, image: Image) -> None:
+        slot = camera.slot
+        frame = Frame(image, camera.reader.camera, slot.grabbed, t_ns)
+        with self._changed:
+            slot.grabbed += 1
+            slot.dropped += slot.frame is not None
+            slot.frame = frame
+            self._changed.notify_all()
+
+    def _reopen(self, camera: _Camera) -> None:
+        camera.reader.close()
+        camera.slot.gone_since_s = time.monotonic()
+        while not self._stop.wait(self._retry_every_s):
+            try:
+                sentence = camera.reader.open()
+            except SourceError:
+                continue
+            camera.slot.gone_since_s = None
+            self._notice(f"Back again: {sentence}")
+            return

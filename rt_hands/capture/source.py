@@ -1,0 +1,74 @@
+"""The interface of every source of frames, and the small parts they share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from rt_hands.types import FrameSet
+
+Notice = Callable[[str], None]
+"""Takes one sentence for the user: what a camera was asked for and gave, what was skipped, what went away."""
+
+
+def to_stderr(sentence: str) -> None:
+    """The ordinary `Notice`."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+class Source(Protocol):
+    """An iterator of FrameSets. Use as a context manager, or close it.
+
+    name: for people. cameras: ids, in the order of the views. live: frames come at their own pace, the newest is the
+    one that matters, missed ones are counted in `dropped`; otherwise every frame is given, as fast as it is taken.
+    length: how many FrameSets there will be, None where unknown.
+    still: the pictures have nothing to do with one another, so nothing is tracked from one to the next.
+    """
+
+    name: str
+    cameras: tuple[str, ...]
+    live: bool
+    still: bool
+    length: int | None
+    dropped: int
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        """FrameSets until the source ends or is closed. Raises SourceError where it breaks for good."""
+        ...
+
+    def now_ns(self) -> int | None:
+        """The present time on the clock of the frames' t_ns; None where frames have no present (a file, read fast)."""
+        ...
+
+    def close(self) -> None:
+        """Stop threads and free devices; safe to call twice."""
+        ...
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class SourceBase:
+    """What most sources share: the context manager and the defaults of a file read as fast as it is taken."""
+
+    name = ""
+    cameras: tuple[str, ...] = ()
+    live = False
+    still = False
+    length: int | None = None
+    dropped = 0
+
+    def now_ns(self) -> int | None:
+        """No present time."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> SourceBase:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

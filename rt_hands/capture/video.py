@@ -1,0 +1,144 @@
+"""Video files and network streams through PyAV, with the stream's own times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.errors import SourceError
+from rt_hands.types import Frame, FrameSet
+
+NETWORK_TIMEOUT_S = 10.0
+"""For opening a stream and for each read from it."""
+
+
+def open_container(address: str) -> Any:
+    """An opened video file or URL with at least one video stream. Raises SourceError with the reason in a sentence."""
+    is_url = "://" in address
+    if not is_url:
+        _check_file(Path(address))
+    try:
+        container = av.open(address, timeout=NETWORK_TIMEOUT_S if is_url else None)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(f"{address} can't be read as a video: {_reason(error)}.") from error
+    if not container.streams.video:
+        container.close()
+        raise SourceError(f"{address} holds no video stream.")
+    return container
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise SourceError(f"There is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise SourceError(f"{path} can't be opened: {error.strerror}. Check its permissions.") from error
+    if empty:
+        raise SourceError(f"{path} is empty (0 bytes): the recording was never written.")
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
+
+
+def decode(container: Any, address: str, notice: Notice) -> Iterator[tuple[int, Any]]:
+    """(t_ns, av.VideoFrame) of the first video stream; packets that can't be decoded are skipped and told of.
+
+    t_ns counts from the stream's own zero; a frame without a time follows the last by one nominal interval. A file
+    that breaks off is told of and ends the iteration.
+    """
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    step_ns = round(1e9 / float(stream.average_rate or 30))
+    t_ns, count, broken = -step_ns, 0, 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            frames = packet.decode()
+        except StopIteration:
+            break
+        except av.error.InvalidDataError:
+            broken += 1
+            continue
+        except (av.FFmpegError, OSError) as error:
+            notice(f"{address} breaks off after {count} frames: {_reason(error)}.")
+            break
+        for frame in frames:
+            t_ns = t_ns + step_ns if frame.pts is None else round(float(frame.pts * frame.time_base) * 1e9)
+            broken += bool(frame.is_corrupt)
+            count += 1
+            yield t_ns, frame
+    if broken:
+        notice(f"{address}: {broken} damaged pieces were skipped, {count} frames read.")
+    expected = stream.frames
+    if expected and count < expected - broken:
+        notice(f"{address} ends early: {count} of {expected} frames could be read.")
+
+
+class VideoSource(SourceBase):
+    """A video file, each frame once, as fast as it is taken. Raises SourceError where no frame can be read."""
+
+    def __init__(self, path: str | Path, camera: str | None = None, notice: Notice = to_stderr) -> None:
+        self._address = str(path)
+        self._container: Any = open_container(self._address)
+        self._notice = notice
+        self.name = self._address
+        self.cameras = (camera or Path(self._address).stem,)
+        self.length = self._container.streams.video[0].frames or None
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        index = -1
+        for index, (t_ns, frame) in enumerate(decode(self._container, self._address, self._notice)):
+            yield FrameSet((Frame(frame.to_ndarray(format="bgr24"), self.cameras[0], index, t_ns),), index)
+        if index < 0:
+            raise SourceError(f"{self._address} holds no frame that can be decoded.")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+class StreamReader:
+    """A network stream (rtsp, http, ...) as a `Reader` for `LiveSource`: stamped when the packet has arrived."""
+
+    def __init__(self, url: str, camera: str | None = None, notice: Notice = to_stderr) -> None:
+        self.camera = camera or url.split("://", 1)[-1]
+        self.name = url
+        self._notice = notice
+        self._container: Any = None
+        self._packets: Iterator[Any] = iter(())
+        self._waiting: list[tuple[int, Any]] = []
+
+    def open(self) -> str:
+        """Connect; what the stream gives, in words."""
+        self._container = open_container(self.name)
+        stream = self._container.streams.video[0]
+        self._packets = self._container.demux(stream)
+        rate = f" {float(stream.average_rate):.0f} fps" if stream.average_rate else ""
+        return f"{self.name}: {stream.width}x{stream.height}{rate} {stream.codec_context.name}"
+
+    def grab(self) -> tuple[int, Any] | None:
+        """(t_ns, picture) of the next frame; None where a packet held none. Raises SourceError when it is gone."""
+        try:
+            packet = next(self._packets)
+            t_ns = time.perf_counter_ns()
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            return None
+        except (StopIteration, av.FFmpegError, OSError) as error:
+            raise SourceError(f"{self.name} stopped: {_reason(error) or 'the stream ended'}.") from error
+        return (t_ns, frames[-1].to_ndarray(format="bgr24")) if frames else None
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None

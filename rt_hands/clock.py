@@ -1,0 +1,77 @@
+"""The stage clock: how long each stage of a frame takes, as percentiles over the last frames."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+
+
+class StageClock:
+    """Durations by stage name, the last `keep` of each. Safe to use from several threads.
+
+    Percentiles are over whole frames seen by that stage; a stage that did not run in a frame adds nothing.
+    """
+
+    def __init__(self, keep: int = 2048) -> None:
+        self._keep = keep
+        self._durations_ns: dict[str, deque[int]] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body of a `with` block."""
+        start = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter_ns() - start)
+
+    def add(self, name: str, duration_ns: int) -> None:
+        """Add one duration measured elsewhere, such as the age of a frame."""
+        with self._lock:
+            if name not in self._durations_ns:
+                self._durations_ns[name] = deque(maxlen=self._keep)
+            self._durations_ns[name].append(duration_ns)
+
+    def durations_ms(self, name: str) -> np.ndarray:
+        """The kept durations of one stage, oldest first; empty where it never ran."""
+        with self._lock:
+            return np.array(self._durations_ns.get(name, ()), float) / 1e6
+
+    def latest_ms(self, name: str) -> float:
+        """The last duration of a stage; NaN where it never ran."""
+        with self._lock:
+            kept = self._durations_ns.get(name)
+            return kept[-1] / 1e6 if kept else float("nan")
+
+    def percentiles_ms(self, *percents: float) -> dict[str, tuple[float, ...]]:
+        """Percentiles of every stage in the order in which stages first ran; p50, p95, p99 unless told."""
+        wanted = percents or (50.0, 95.0, 99.0)
+        with self._lock:
+            names = list(self._durations_ns)
+        return {
+            name: tuple(float(p) for p in np.percentile(self.durations_ms(name), wanted)) for name in names
+        }
+
+
+class RateMeter:
+    """Frames per second as (n - 1) / span over the last `keep` frames, which long frames can't flatter."""
+
+    def __init__(self, keep: int = 60) -> None:
+        self._times_ns: deque[int] = deque(maxlen=keep)
+
+    def tick(self, t_ns: int | None = None) -> None:
+        """One frame, now or at a time of any steady clock."""
+        self._times_ns.append(time.perf_counter_ns() if t_ns is None else t_ns)
+
+    @property
+    def fps(self) -> float:
+        """0 until two frames have come."""
+        if len(self._times_ns) < 2 or self._times_ns[-1] == self._times_ns[0]:
+            return 0.0
+        return (len(self._times_ns) - 1) * 1e9 / (self._times_ns[-1] - self._times_ns[0])

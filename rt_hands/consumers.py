@@ -1,0 +1,170 @@
+"""What becomes of results: files written in threads of their own, each with its own queue and count of drops."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, Full, Queue
+from threading import Event
+from typing import Any, Protocol
+
+import numpy as np
+
+from rt_hands.display.overlay import tile
+from rt_hands.display.video_file import VideoFile
+from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.errors import SourceError
+from rt_hands.pipeline import Result
+from rt_hands.tracking.tracker import Tracked
+from rt_hands.types import Frame
+
+QUEUE = 8
+"""Results that may wait for one consumer: a quarter of a second of a camera, 25 MB of 720p pictures."""
+
+
+class Consumer(Protocol):
+    """Takes every Result it can keep up with; `close` finishes its file."""
+
+    name: str
+
+    def accept(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """One JSON object a line, for each frame of each camera, to a file or, for `-`, stdout.
+
+    t_ns, camera, index, present [right, left], points: 170 x [x_px, y_px, score], or null where absent.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.name = f"jsonl {target}"
+        self._is_stdout = target == "-"
+        try:
+            # Held open for as long as the consumer lives; `close` closes it.
+            self._file = sys.stdout if self._is_stdout else open(target, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise SourceError(f"{target} can't be written: {error.strerror}.") from error
+
+    def accept(self, result: Result) -> None:
+        """Write one line a view."""
+        for frame, view in zip(result.frames.frames, result.views, strict=True):
+            self._file.write(json.dumps(as_record(frame, view), separators=(",", ":")) + "\n")
+
+    def close(self) -> None:
+        """Flush, and close a file."""
+        self._file.flush()
+        if not self._is_stdout:
+            self._file.close()
+
+
+def as_record(frame: Frame, view: Tracked) -> dict[str, Any]:
+    """One frame's hands as plain values, ready for JSON."""
+    points = np.round(view.hands.points_px.astype(float), 3)
+    rows = [None if np.isnan(x) else [x, y, score] for x, y, score in points.tolist()]
+    return {
+        "t_ns": frame.t_ns,
+        "camera": frame.camera,
+        "index": frame.index,
+        "present": view.hands.present.tolist(),
+        "points": rows,
+    }
+
+
+class AnnotatedVideo:
+    """An MP4 of the pictures with the hands drawn on them, with the frames' own times."""
+
+    def __init__(self, path: str, options: ViewOptions | None = None) -> None:
+        self.name = f"video {path}"
+        self._file = VideoFile(path)
+        self._options = options or ViewOptions()
+
+    def accept(self, result: Result) -> None:
+        """Draw and append."""
+        self._file.add(draw_result(result, self._options), result.frames.t_ns)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+class RawVideo:
+    """An MP4 of the pictures as they came (several views tiled), with the frames' own times."""
+
+    def __init__(self, path: str) -> None:
+        self.name = f"recording {path}"
+        self._file = VideoFile(path)
+
+    def accept(self, result: Result) -> None:
+        """Append."""
+        self._file.add(tile([frame.image_bgr for frame in result.frames.frames]), result.frames.t_ns)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+class Worker:
+    """A consumer in its own thread.
+
+    wait = False (cameras): a result that finds the queue full is dropped and counted. wait = True (files): the caller
+    waits, nothing is dropped. An error in the consumer is raised by the next `offer` or by `close`.
+    """
+
+    def __init__(self, consumer: Consumer, wait: bool) -> None:
+        self.name = consumer.name
+        self.dropped = 0
+        self._wait = wait
+        self._consumer = consumer
+        self._queue: Queue[Result] = Queue(QUEUE)
+        self._ended = Event()
+        self._pool = ThreadPoolExecutor(1, consumer.name)
+        self._future: Future[None] = self._pool.submit(self._run)
+
+    def offer(self, result: Result) -> None:
+        """Hand over one result."""
+        while True:
+            if self._future.done():
+                self._future.result()
+            try:
+                self._queue.put(result, block=self._wait, timeout=0.25)
+            except Full:
+                if self._wait:
+                    continue
+                self.dropped += 1
+            return
+
+    def close(self) -> None:
+        """Let the thread finish what is queued, then close the file. Raises what went wrong in it."""
+        self._ended.set()
+        self._pool.shutdown()
+        self._future.result()
+
+    def _run(self) -> None:
+        try:
+            while not (self._ended.is_set() and self._queue.empty()):
+                try:
+                    result = self._queue.get(timeout=0.1)
+                except Empty:
+                    continue
+                self._consumer.accept(result)
+        finally:
+            self._consumer.close()
+
+
+def close_all(workers: Iterable[Worker]) -> None:
+    """Close every worker, even where one of them fails; then raise the first failure."""
+    failure: SourceError | None = None
+    for worker in workers:
+        try:
+            worker.close()
+        except SourceError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+__all__ = ["AnnotatedVideo", "Consumer", "JsonLines", "RawVideo", "Worker", "as_record", "close_all"]

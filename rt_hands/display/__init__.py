@@ -1,0 +1,1 @@
+"""Hands drawn on pictures, and the window that shows them."""

@@ -1,0 +1,175 @@
+"""The OpenCV window: shows the newest result, takes keys."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from rt_hands.capture.source import Notice, to_stderr
+from rt_hands.consumers import RawVideo, Worker
+from rt_hands.display.overlay import draw_help, draw_status
+from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.pipeline import Pipeline, Result
+from rt_hands.types import Image
+
+TITLE = "rt_hands"
+KEY_WAIT_MS = 1
+ESCAPE = 27
+
+
+def why_no_window() -> str | None:
+    """Why no window can be shown here, as a clause; None where one can. Qt would end the whole program instead."""
+    if not hasattr(cv2, "imshow") or "headless" in cv2.getBuildInformation().lower().split("gui:")[-1][:40]:
+        return "this OpenCV was built without windows (pip install opencv-python, not -headless)"
+    if sys.platform != "linux" or os.environ.get("WAYLAND_DISPLAY"):
+        return None
+    display = os.environ.get("DISPLAY", "")
+    if not display:
+        return "there is no display (DISPLAY is not set)"
+    return None if _x_server_answers(display) else f"the display {display} does not answer"
+
+
+def _x_server_answers(display: str) -> bool:
+    host, _, rest = display.rpartition(":")
+    number = rest.split(".")[0]
+    if not number.isdigit():
+        return False
+    local = host in ("", "unix")
+    path = f"/tmp/.X11-unix/X{number}"
+    with socket.socket(socket.AF_UNIX if local else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(path if local else (host, 6000 + int(number)))
+        except OSError:
+            return False
+    return True
+
+
+class Window:
+    """Shows results and changes options by keys. All calls from the main thread.
+
+    `closed` is set by q, Esc or the window's own button.
+    """
+
+    def __init__(self, pipeline: Pipeline, options: ViewOptions, notice: Notice = to_stderr) -> None:
+        self.closed = False
+        self._pipeline = pipeline
+        self._options = options
+        self._notice = notice
+        self._paused = False
+        self._help = False
+        self._shown: Image | None = None
+        self._recording: Worker | None = None
+        self._keys: dict[str, Callable[[], None]] = {
+            "m": self._toggle_mirror,
+            "s": self._toggle_smoothing,
+            "d": self._toggle_dense,
+            "b": self._toggle_belief,
+            "p": self._toggle_pause,
+            " ": self._toggle_pause,
+            "c": self._screenshot,
+            "r": self._toggle_recording,
+            "h": self._toggle_help,
+            "q": self._quit,
+        }
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def show(self, result: Result) -> None:
+        """Draw and show a result, unless paused; record it where asked to."""
+        if self._recording is not None:
+            self._recording.offer(result)
+        if self._paused:
+            return
+        clock = self._pipeline.clock
+        with clock.stage("draw"):
+            image = draw_result(result, self._options)
+            draw_status(image, self._status())
+            if self._help:
+                draw_help(image)
+        if not self._sized:
+            cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+            self._sized = True
+        cv2.imshow(TITLE, image)
+        self._shown = image
+        now_ns = self._pipeline.source.now_ns()
+        if now_ns is not None:
+            clock.add("age when shown", now_ns - result.frames.t_ns)
+
+    def keys(self) -> None:
+        """Take waiting keys and let the window breathe."""
+        key = cv2.waitKey(KEY_WAIT_MS) & 0xFF
+        if key == ESCAPE:
+            self._quit()
+        elif chr(key).lower() in self._keys:
+            self._keys[chr(key).lower()]()
+        if self._shown is not None and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            self.closed = True
+
+    def close(self) -> None:
+        """Finish a recording and take the window down."""
+        if self._recording is not None:
+            self._toggle_recording()
+        cv2.destroyAllWindows()
+
+    def _status(self) -> list[str]:
+        clock, source = self._pipeline.clock, self._pipeline.source
+        infer, age = (clock.latest_ms(name) for name in ("infer", "age when shown"))
+        first = f"{self._pipeline.rate.fps:.0f} fps   network {infer:.0f} ms"
+        if source.live:
+            first += f"   age {age:.0f} ms   dropped {source.dropped}"
+        marks = [
+            name for name, on in (("REC", self._recording), ("no smoothing", not self._pipeline.smooth)) if on
+        ]
+        return [first, "   ".join([*marks, "h help"])]
+
+    def _toggle_mirror(self) -> None:
+        self._options.mirror = not self._options.mirror
+
+    def _toggle_smoothing(self) -> None:
+        self._pipeline.smooth = not self._pipeline.smooth
+
+    def _toggle_dense(self) -> None:
+        style = self._options.style
+        self._options.style = type(style)(not style.dense, style.labels, style.least_score, style.scale)
+
+    def _toggle_belief(self) -> None:
+        self._options.belief = self._pipeline.keep_beliefs = not self._options.belief
+
+    def _toggle_pause(self) -> None:
+        self._paused = not self._paused
+
+    def _toggle_help(self) -> None:
+        self._help = not self._help
+
+    def _quit(self) -> None:
+        self.closed = True
+
+    def _screenshot(self) -> None:
+        if self._shown is not None:
+            path = _free_name("rt_hands", ".png")
+            saved = cv2.imwrite(str(path), self._shown)
+            self._notice(f"Screenshot: {path}" if saved else f"The screenshot {path} can't be written here.")
+
+    def _toggle_recording(self) -> None:
+        if self._recording is None:
+            path = _free_name("rt_hands", ".mp4")
+            self._recording = Worker(RawVideo(str(path)), wait=False)
+            self._notice(f"Recording to {path}; r stops it.")
+        else:
+            recording, self._recording = self._recording, None
+            recording.close()
+            self._notice(f"Finished {recording.name}, {recording.dropped} frames dropped.")
+
+
+def _free_name(stem: str, suffix: str) -> Path:
+    """A name with the time of day in it that no file has yet."""
+    stamped = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
+    names = [Path(f"{stamped}{suffix}"), *(Path(f"{stamped}_{i}{suffix}") for i in range(1, 1000))]
+    return next(name for name in names if not name.exists())

@@ -1,0 +1,127 @@
+"""onnxruntime on the CPU, bound once per batch size: no allocation per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from rt_hands.errors import InvalidInput
+from rt_hands.inference.engine import Array, TensorSpec, check_arrays
+from rt_hands.inference.models import precision_of
+
+_DTYPES: Final = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Buffers of one batch size and the binding that points at them."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    binding: Any
+
+
+class OnnxRuntimeEngine:
+    """See `Engine`. threads: None lets onnxruntime use every core. precision: `auto` or the file's own."""
+
+    name = "onnxruntime"
+    device = "CPU"
+
+    def __init__(self, model: Path, threads: int | None = None, precision: str = "auto") -> None:
+        self.precision = precision_of(model)
+        if precision not in ("auto", self.precision):
+            raise InvalidInput(
+                f"onnxruntime runs {model.name} in {self.precision}, not {precision}. "
+                "Try --engine openvino for bfloat16, or --model int8."
+            )
+        self._session: Any = _load(model, threads)
+        self.inputs = tuple(_spec(tensor) for tensor in self._session.get_inputs())
+        self.outputs = tuple(_spec(tensor) for tensor in self._session.get_outputs())
+        self._bound: dict[int, _Bound] = {}
+
+    def buffers(self, batch: int) -> tuple[Array, ...]:
+        """The input arrays of a batch size, to be filled in place."""
+        return self._bind(batch).inputs
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        """One inference; the arrays returned hold until the next run of the same batch size."""
+        bound = self._bind(check_arrays(self.name, self.inputs, arrays))
+        for own, given in zip(bound.inputs, arrays, strict=True):
+            if own is not given:
+                np.copyto(own, given)
+        self._session.run_with_iobinding(bound.binding)
+        return bound.outputs
+
+    def warm_up(self, batches: Iterable[int] = (1,)) -> None:
+        """Run each batch size twice on zeros."""
+        for batch in batches:
+            for _ in range(2):
+                self.run(*self.buffers(batch))
+
+    def close(self) -> None:
+        """Free the session and its buffers."""
+        self._bound.clear()
+        self._session = None
+
+    def _bind(self, batch: int) -> _Bound:
+        if self._session is None:
+            raise InvalidInput("This onnxruntime engine was closed; open another one.")
+        if batch not in self._bound:
+            self._bound[batch] = self._new_binding(batch)
+        return self._bound[batch]
+
+    def _new_binding(self, batch: int) -> _Bound:
+        binding = self._session.io_binding()
+        inputs = tuple(np.zeros(spec.sized(batch), spec.dtype) for spec in self.inputs)
+        # An exporter may leave sizes open that are fixed in truth, so one plain run tells the shapes of the outputs.
+        feed = {spec.name: array for spec, array in zip(self.inputs, inputs, strict=True)}
+        outputs = tuple(np.ascontiguousarray(array) for array in self._session.run(None, feed))
+        for spec, array in zip(self.inputs, inputs, strict=True):
+            binding.bind_input(spec.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for spec, array in zip(self.outputs, outputs, strict=True):
+            binding.bind_output(spec.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return _Bound(inputs, outputs, binding)
+
+
+def _load(model: Path, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except (RuntimeError, ValueError, *_load_errors()) as error:
+        raise InvalidInput(
+            f"{model} is no ONNX network that onnxruntime can load: {_first_line(error)}"
+        ) from error
+
+
+def _load_errors() -> tuple[type[BaseException], ...]:
+    # onnxruntime's own exceptions share no public base below Exception.
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
+    return tuple(getattr(state, name) for name in names)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    if tensor.type not in _DTYPES:
+        raise InvalidInput(f"Tensor '{tensor.name}' has type {tensor.type}; known: {', '.join(_DTYPES)}.")
+    return TensorSpec(
+        tensor.name, tuple(n if isinstance(n, int) else None for n in tensor.shape), _DTYPES[tensor.type]
+    )

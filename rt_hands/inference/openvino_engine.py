@@ -1,0 +1,123 @@
+"""OpenVINO on the CPU: latency mode, bfloat16 where the CPU has it, compiled models cached on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import openvino
+
+from rt_hands.errors import InvalidInput
+from rt_hands.inference.engine import Array, TensorSpec, check_arrays
+from rt_hands.inference.models import precision_of
+from rt_hands.paths import cache_dir
+
+_HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Buffers of one batch size and the request that points at them."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    request: Any
+
+
+class OpenVinoEngine:
+    """See `Engine`. threads: None lets OpenVINO choose. precision: `auto`, `float32` or `bfloat16`."""
+
+    name = "openvino"
+    device = "CPU"
+
+    def __init__(self, model: Path, threads: int | None = None, precision: str = "auto") -> None:
+        core = openvino.Core()
+        self.precision = _precision(core, precision, precision_of(model))
+        self._compiled: Any = _compile(core, model, _options(self.precision, threads))
+        self.inputs = tuple(_spec(port) for port in self._compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
+        self._bound: dict[int, _Bound] = {}
+
+    def buffers(self, batch: int) -> tuple[Array, ...]:
+        """The input arrays of a batch size, to be filled in place."""
+        return self._bind(batch).inputs
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        """One inference; the arrays returned hold until the next run of the same batch size."""
+        bound = self._bind(check_arrays(self.name, self.inputs, arrays))
+        for own, given in zip(bound.inputs, arrays, strict=True):
+            if own is not given:
+                np.copyto(own, given)
+        bound.request.infer()
+        return bound.outputs
+
+    def warm_up(self, batches: Iterable[int] = (1,)) -> None:
+        """Run each batch size twice on zeros."""
+        for batch in batches:
+            for _ in range(2):
+                self.run(*self.buffers(batch))
+
+    def close(self) -> None:
+        """Free the compiled network and its buffers."""
+        self._bound.clear()
+        self._compiled = None
+
+    def _bind(self, batch: int) -> _Bound:
+        if self._compiled is None:
+            raise InvalidInput("This OpenVINO engine was closed; open another one.")
+        if batch not in self._bound:
+            self._bound[batch] = self._new_binding(batch)
+        return self._bound[batch]
+
+    def _new_binding(self, batch: int) -> _Bound:
+        request = self._compiled.create_infer_request()
+        inputs = tuple(np.zeros(spec.sized(batch), spec.dtype) for spec in self.inputs)
+        for index, array in enumerate(inputs):
+            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+        # An exporter may leave sizes open that are fixed in truth, so one plain run tells the shapes of the outputs.
+        request.infer()
+        outputs = tuple(request.get_output_tensor(i).data.copy() for i in range(len(self.outputs)))
+        for index, array in enumerate(outputs):
+            request.set_output_tensor(index, openvino.Tensor(array, shared_memory=True))
+        return _Bound(inputs, outputs, request)
+
+
+def _precision(core: Any, asked: str, of_file: str) -> str:
+    """What the network will compute in. Raises InvalidInput where that can't be had."""
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if asked == "auto":
+        return "bfloat16" if native and of_file == "float32" else of_file
+    if asked == of_file:
+        return asked
+    if asked not in _HINTS or of_file == "int8":
+        raise InvalidInput(
+            f"OpenVINO runs this {of_file} file in float32, bfloat16 or as it is, not in '{asked}'."
+        )
+    if asked == "bfloat16" and not native:
+        raise InvalidInput("This CPU does not compute in bfloat16; leave the precision on auto.")
+    return asked
+
+
+def _options(precision: str, threads: int | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": str(cache_dir() / "openvino")}
+    # The float layers left in an int8 file stay float32: bfloat16 there costs accuracy and gains nothing.
+    options["INFERENCE_PRECISION_HINT"] = _HINTS.get(precision, "f32")
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    return options
+
+
+def _compile(core: Any, model: Path, options: dict[str, Any]) -> Any:
+    try:
+        return core.compile_model(core.read_model(str(model)), "CPU", options)
+    except RuntimeError as error:
+        line = (str(error).splitlines() or ["unknown reason"])[-1].strip()
+        raise InvalidInput(f"{model} is no ONNX network that OpenVINO can load: {line}") from error
+
+
+def _spec(port: Any) -> TensorSpec:
+    shape = tuple(n.get_length() if n.is_static else None for n in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), shape, np.dtype(port.get_element_type().to_dtype()).name)

@@ -1,0 +1,232 @@
+"""python -m rt_hands.live: hands from a webcam, a video, pictures, a stream or a session, in real time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from threading import Condition, Event
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rt_hands.capture.choose import open_source
+from rt_hands.capture.devices import list_devices
+from rt_hands.capture.source import Source, to_stderr
+from rt_hands.capture.webcam import WebcamSettings
+from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, RawVideo, Worker, close_all
+from rt_hands.display.draw import Style
+from rt_hands.display.view import ViewOptions
+from rt_hands.display.window import Window, why_no_window
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.inference.cpm import Cpm
+from rt_hands.pipeline import Pipeline, Result
+
+FALLBACK_FILE = "rt_hands_live.mp4"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Find both hands, 170 points, in real time, and show, save or stream them."""
+
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Webcam number, /dev/videoN or name; video file; picture or folder; rtsp:// or http:// URL; session folder;
+    `sample`. May be given several times for several cameras. Default: the first webcam, else the sample."""
+    list_cameras: bool = False
+    """List the webcams and stop."""
+    engine: str = "auto"
+    """auto, openvino or onnxruntime."""
+    model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
+    threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
+    window: bool = True
+    """Show a window."""
+    save: str | None = None
+    """Write an MP4 with the hands drawn on it."""
+    record: str | None = None
+    """Write an MP4 of the frames as they came."""
+    jsonl: str | None = None
+    """Write one JSON line a frame to this file, `-` for stdout."""
+    max_frames: int | None = None
+    """Stop after this many frames."""
+    smooth: bool = True
+    """Smooth the points over time."""
+    dense: bool = True
+    """Draw the surface points as well as the joints."""
+    mirror: bool | None = None
+    """Mirror the window, never what is saved. Default: only for webcams."""
+    realtime: bool | None = None
+    """Play files at their own speed, dropping late frames. Default: in a window when nothing is written."""
+    camera: WebcamSettings = field(default_factory=WebcamSettings)
+    """What to ask of webcams."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the live view."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m rt_hands.live", description=Options.__doc__)
+    if options.list_cameras:
+        return _list_cameras()
+    if options.max_frames is not None and options.max_frames < 1:
+        raise InvalidInput(f"--max-frames is {options.max_frames}; give 1 or more.")
+    writes = bool(options.save or options.record or options.jsonl)
+    no_window = why_no_window() if options.window else "not asked for"
+    realtime = options.realtime if options.realtime is not None else no_window is None and not writes
+    with open_source(options.source, realtime, options.camera) as source:
+        save = options.save
+        if options.window and no_window and not writes:
+            save = _file_instead_of_window(source, no_window)
+        _run(options, source, save, show=no_window is None)
+    return 0
+
+
+def _file_instead_of_window(source: Source, reason: str) -> str:
+    """Say that the picture goes to a file. Raises InvalidInput for a camera, which would fill the disk."""
+    if source.live:
+        raise InvalidInput(
+            f"No window: {reason}. Give --no-window with --save, --jsonl or --record, and --max-frames."
+        )
+    to_stderr(f"No window: {reason}. Saving the frames with their hands to {FALLBACK_FILE} instead.")
+    return FALLBACK_FILE
+
+
+def _run(options: Options, source: Source, save: str | None, show: bool) -> None:
+    cpm = Cpm.load(options.model, options.engine, options.threads)
+    cpm.engine.warm_up((1, 2))
+    pipeline = Pipeline(source, cpm, options.smooth)
+    workers: list[Worker] = []
+    try:
+        for consumer in _consumers(options, save):
+            workers.append(Worker(consumer, wait=not source.live))
+        if show:
+            _show(pipeline, workers, options)
+        else:
+            _process(pipeline, workers, options)
+    finally:
+        close_all(workers)
+        cpm.close()
+        _report(pipeline, workers)
+
+
+def _consumers(options: Options, save: str | None) -> Iterator[Consumer]:
+    if options.jsonl:
+        yield JsonLines(options.jsonl)
+    if save:
+        yield AnnotatedVideo(save, ViewOptions(Style(dense=options.dense)))
+    if options.record:
+        yield RawVideo(options.record)
+
+
+# --- without a window ---------------------------------------------------------------------------------------
+
+
+def _process(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> None:
+    """Every result to every consumer, with a progress bar on stderr."""
+    with _progress(pipeline, options) as advance:
+        for result in islice(pipeline, options.max_frames):
+            for worker in workers:
+                worker.offer(result)
+            advance()
+
+
+@contextmanager
+def _progress(pipeline: Pipeline, options: Options) -> Iterator[Callable[[], None]]:
+    known = [n for n in (pipeline.source.length, options.max_frames) if n is not None]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(
+            Path(pipeline.source.name).name or pipeline.source.name, total=min(known, default=None)
+        )
+        yield lambda: bar.advance(task)
+
+
+# --- with a window ------------------------------------------------------------------------------------------
+
+
+class _Newest:
+    """The last result, handed from the working thread to the window."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._result: Result | None = None
+
+    def put(self, result: Result) -> None:
+        with self._changed:
+            self._result = result
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> Result | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._result is not None, timeout_s)
+            result, self._result = self._result, None
+        return result
+
+
+def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> None:
+    """Inference in a thread, the window in this one; neither waits for the other."""
+    newest, stop = _Newest(), Event()
+
+    def work() -> None:
+        for result in islice(pipeline, options.max_frames):
+            for worker in workers:
+                worker.offer(result)
+            newest.put(result)
+            if stop.is_set():
+                return
+
+    mirror = options.mirror if options.mirror is not None else _is_webcam(pipeline.source)
+    window = Window(pipeline, ViewOptions(Style(dense=options.dense), mirror))
+    with ThreadPoolExecutor(1, "work") as pool:
+        working = pool.submit(work)
+        try:
+            while not window.closed and not working.done():
+                result = newest.take(timeout_s=0.02)
+                if result is not None:
+                    window.show(result)
+                window.keys()
+        finally:
+            stop.set()
+            pipeline.source.close()
+            window.close()
+    working.result()
+
+
+def _is_webcam(source: Source) -> bool:
+    return source.live and source.cameras[0].startswith("video")
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def _list_cameras() -> int:
+    devices = list_devices()
+    print("\n".join(map(str, devices)) if devices else "No webcam on this machine.")
+    return 0
+
+
+def _report(pipeline: Pipeline, workers: Sequence[Worker]) -> None:
+    """Stage times and drops, on stderr."""
+    clock = pipeline.clock
+    frames = len(clock.durations_ms("track")) or len(clock.durations_ms("infer"))
+    if not frames:
+        return
+    table = Table(title=f"{pipeline.rate.fps:.1f} fps over the last frames; ms a stage", title_justify="left")
+    for column in ("stage", "p50", "p95", "p99"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, percentiles in clock.percentiles_ms().items():
+        table.add_row(stage, *(f"{p:.2f}" for p in percentiles))
+    console = Console(stderr=True)
+    console.print(table)
+    drops = [("camera", pipeline.source.dropped), *((worker.name, worker.dropped) for worker in workers)]
+    console.print("dropped: " + ", ".join(f"{name} {count}" for name, count in drops))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,1 @@
+"""Hands over time: where to look, which hand is which, presence, smoothing."""

@@ -1,0 +1,111 @@
+"""Where to look: squares round hands, one for both where they meet, and windows over the whole picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.inference.preprocess import Crop
+
+MARGIN: Final = 0.35
+"""Margin round a hand, as a share of its longer side, both edges together: fingers that open stay inside, and the
+networks fail on tighter crops (FACTS: pad by 15 % or more on each edge)."""
+MEETING: Final = 0.15
+"""Hands share a crop where their boxes overlap by this share of the smaller one."""
+TILE_OVERLAP: Final = 0.4
+"""Overlap of neighbouring search windows: a hand as wide as this share of a window lies whole in one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle round a hand, px."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def size_px(self) -> float:
+        """The longer side."""
+        return max(self.x1 - self.x0, self.y1 - self.y0)
+
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """(x, y)."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def moved(self, dx: float, dy: float) -> Box:
+        """The box shifted by (dx, dy) px."""
+        return Box(self.x0 + dx, self.y0 + dy, self.x1 + dx, self.y1 + dy)
+
+    def joined(self, other: Box) -> Box:
+        """The smallest box round both."""
+        return Box(
+            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
+        )
+
+    def overlap(self, other: Box) -> float:
+        """Area shared with another box as a share of the smaller one, 0..1."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        smaller = min((b.x1 - b.x0) * (b.y1 - b.y0) for b in (self, other))
+        return max(width, 0.0) * max(height, 0.0) / smaller if smaller > 0 else 0.0
+
+    def inside(self, crop: Crop) -> bool:
+        """Whether the crop covers the whole box."""
+        x1, y1 = crop.left + crop.side - 1, crop.top + crop.side - 1
+        return crop.left <= self.x0 and crop.top <= self.y0 and self.x1 <= x1 and self.y1 <= y1
+
+
+def box_of(points_px: NDArray[np.floating], least_score: float) -> Box | None:
+    """Box round the points (N, 3: x, y, score) that score at least so much; None for fewer than four of them."""
+    sure = points_px[points_px[:, 2] >= least_score, :2]
+    if len(sure) < 4:
+        return None
+    x0, y0 = sure.min(0)
+    x1, y1 = sure.max(0)
+    return Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def crop_round(box: Box, motion_px: float = 0.0) -> Crop:
+    """The square crop for a box: margin on all sides, wider by how far the hand may have moved."""
+    return Crop.around(box.centre_px, box.size_px * (1 + MARGIN) + 2 * motion_px)
+
+
+def share_crop(a: Box, b: Box) -> bool:
+    """Whether two hands are so close that one crop must hold both: in two crops each would see parts of the other."""
+    return a.overlap(b) > MEETING
+
+
+def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
+    """Windows that find a hand of ordinary size: the whole picture as a square, then squares of its shorter side.
+
+    size_px: (width, height). A picture that is about square has the one window. Nearest to the middle first.
+    """
+    width, height = size_px
+    whole = Crop.around(((width - 1) / 2, (height - 1) / 2), max(size_px))
+    return (whole, *_tiles(size_px, min(size_px))) if max(size_px) > 1.25 * min(size_px) else (whole,)
+
+
+def fine_search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
+    """Windows for small hands: squares of 0.6 of the shorter side in a grid; none for small pictures."""
+    return tuple(_tiles(size_px, round(0.6 * min(size_px)))) if min(size_px) > 400 else ()
+
+
+def _tiles(size_px: tuple[int, int], side: int) -> list[Crop]:
+    """Squares that cover the picture with some overlap, nearest to the middle first."""
+    lefts, tops = (_starts(length, side) for length in size_px)
+    tiles = [Crop(left, top, side) for left in lefts for top in tops]
+    middle = np.array(size_px) / 2
+    return sorted(tiles, key=lambda tile: float(np.hypot(*(np.array(tile.centre_px) - middle))))
+
+
+def _starts(length: int, side: int) -> list[int]:
+    if length <= side:
+        return [(length - side) // 2]
+    count = 1 + int(np.ceil((length - side) / (side * (1 - TILE_OVERLAP))))
+    return [round(start) for start in np.linspace(0, length - side, count)]

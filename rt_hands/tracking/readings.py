@@ -1,0 +1,143 @@
+"""From what the network says of some crops to hands: which channels are a hand, which side, which are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.inference.cpm import Read
+from rt_hands.layout import N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.tracking.crops import Box, box_of
+from rt_hands.tracking.thresholds import Thresholds
+from rt_hands.types import Hands2D
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One side's channels of one crop, taken as a hand.
+
+    side: 0 right, 1 left. points_px: (85, 3) x, y, peak. presence, peak: see `Thresholds`. box: round the points.
+    """
+
+    side: int
+    points_px: NDArray[np.float32]
+    presence: float
+    peak: float
+    box: Box
+
+    @property
+    def evidence(self) -> float:
+        """Ranks sightings: presence times median peak, both in 0..1."""
+        return self.presence * min(self.peak, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One hand in the picture, with its best reading as a right and as a left hand (at least one of them)."""
+
+    by_side: tuple[Sighting | None, Sighting | None]
+
+    def evidence(self, side: int) -> float:
+        """Evidence for a side, 0 where it was not read so."""
+        sighting = self.by_side[side]
+        return 0.0 if sighting is None else sighting.evidence
+
+    @property
+    def best(self) -> Sighting:
+        """The likelier reading."""
+        found = [sighting for sighting in self.by_side if sighting is not None]
+        return max(found, key=lambda sighting: sighting.evidence)
+
+    def as_side(self, side: int) -> Sighting:
+        """The reading for a side; where there is none, the other side's points under this side's name."""
+        return self.by_side[side] or replace(self.best, side=side)
+
+    def joined(self, other: Spot) -> Spot:
+        """Both as one spot: the stronger reading of each side."""
+        pairs = [(self.by_side[side], other.by_side[side]) for side in range(N_HANDS)]
+        right, left = (max(filter(None, pair), key=lambda s: s.evidence, default=None) for pair in pairs)
+        return Spot((right, left))
+
+
+def sightings(
+    read: Read, crop: int, least_presence: float, least_peak: float, limits: Thresholds
+) -> list[Sighting]:
+    """The hands in one crop of a `Read`: 0, 1 or 2 sightings, one a side at most."""
+    found = []
+    for side in range(N_HANDS):
+        points = read.points_px[crop, side]
+        presence, peak = float(read.presence[crop, side]), float(np.median(points[:, 2]))
+        # Written so that NaN from a broken network counts as no hand.
+        if not (presence >= least_presence and peak >= least_peak):
+            continue
+        box = box_of(points, limits.point_in_box)
+        if box is not None and box.size_px >= limits.smallest_in_crop * read.crops[crop].side:
+            found.append(Sighting(side, points, presence, peak, box))
+    return found
+
+
+def distance(a: Sighting, b: Sighting) -> float:
+    """Mean distance of corresponding joints, in sizes of the smaller hand."""
+    apart = np.hypot(*(a.points_px[:N_JOINTS, :2] - b.points_px[:N_JOINTS, :2]).T).mean()
+    return float(apart) / max(min(a.box.size_px, b.box.size_px), 1.0)
+
+
+def spots(found: Iterable[Sighting], limits: Thresholds) -> list[Spot]:
+    """Sightings of the same hand brought together, likeliest first."""
+    gathered: list[Spot] = []
+    for sighting in sorted(found, key=lambda s: -s.evidence):
+        new = Spot((sighting, None) if sighting.side == 0 else (None, sighting))
+        near = next((i for i, spot in enumerate(gathered) if _same(spot, sighting, limits)), None)
+        if near is None:
+            gathered.append(new)
+        else:
+            gathered[near] = gathered[near].joined(new)
+    return gathered
+
+
+def _same(spot: Spot, sighting: Sighting, limits: Thresholds) -> bool:
+    return any(other is not None and distance(other, sighting) < limits.same_hand for other in spot.by_side)
+
+
+def assign_sides(found: Sequence[Spot], limits: Thresholds) -> dict[int, Spot]:
+    """At most one spot per side: the choice with the most evidence in all. Keys are sides."""
+    best: dict[int, Spot] = {}
+    best_evidence = 0.0
+    options: list[Spot | None] = [None, *found]
+    for right in options:
+        for left in options:
+            chosen = {side: spot for side, spot in enumerate((right, left)) if spot is not None}
+            if right is left or not all(_may_be(spot, side, limits) for side, spot in chosen.items()):
+                continue
+            evidence = sum(spot.evidence(side) for side, spot in chosen.items())
+            if evidence > best_evidence:
+                best, best_evidence = chosen, evidence
+    return best
+
+
+def _may_be(spot: Spot, side: int, limits: Thresholds) -> bool:
+    return spot.evidence(side) >= max(limits.side_ratio * spot.evidence(1 - side), 1e-9)
+
+
+@dataclass(slots=True)
+class HandsBuilder:
+    """Collects hands, then gives a `Hands2D`."""
+
+    points_px: NDArray[np.float32] = field(default_factory=lambda: Hands2D.empty().points_px)
+    presence: NDArray[np.float32] = field(default_factory=lambda: np.zeros(N_HANDS, np.float32))
+    present: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(N_HANDS, bool))
+
+    def put(self, side: int, points_px: NDArray[np.floating], presence: float) -> None:
+        """Set one hand: (85, 3) x, y, score."""
+        self.points_px[hand_slice(side)] = points_px
+        self.presence[side] = presence
+        self.present[side] = True
+
+    def build(self) -> Hands2D:
+        """The hands put so far; scores in 0..1."""
+        points = self.points_px.reshape(N_POINTS, 3)
+        np.clip(points[:, 2], 0, 1, out=points[:, 2])
+        return Hands2D(points, self.present, self.presence)

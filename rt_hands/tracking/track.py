@@ -1,0 +1,96 @@
+"""One hand over time: where it is, how it moves, how sure its side is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.layout import N_HAND, N_JOINTS
+from rt_hands.tracking.crops import Box
+from rt_hands.tracking.one_euro import OneEuro
+from rt_hands.tracking.readings import Sighting, Spot
+
+SIDE_STEP: Final = 0.35
+"""How much of one frame's log ratio of evidence counts: a side read wrongly needs about six frames to turn a hand."""
+SIDE_CAP: Final = 3.0
+"""Bound of the summed log ratio, so that a long past can be overruled by half a second of the contrary."""
+SIDE_TURN: Final = -1.2
+"""Below this the hand changes its side."""
+VELOCITY_SHARE: Final = 0.5
+"""Weight of the last step in the hand's velocity."""
+
+
+class State(Enum):
+    """Of a hand: seen in this frame; held over from earlier ones, for a blink; lost, and so absent."""
+
+    SEEN = "seen"
+    HELD = "held"
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class Track:
+    """The hand in one of the two places of `Hands2D`."""
+
+    state: State = State.LOST
+    points_px: NDArray[np.float32] = field(default_factory=lambda: np.full((N_HAND, 3), np.nan, np.float32))
+    presence: float = 0.0
+    box: Box | None = None
+    velocity_px_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    side_log_ratio: float = 0.0
+    seen_ns: int = 0
+    filter: OneEuro = field(default_factory=OneEuro)
+
+    @property
+    def alive(self) -> bool:
+        """Seen or held."""
+        return self.state is not State.LOST
+
+    def lose(self) -> None:
+        """Forget the hand."""
+        self.state = State.LOST
+        self.box = None
+        self.velocity_px_s = np.zeros(2)
+        self.side_log_ratio = 0.0
+        self.filter.reset()
+
+    def predicted(self, t_ns: int) -> Box | None:
+        """The box where the hand should be at a time, moved on at its last speed for as long as it is seen."""
+        if self.box is None:
+            return None
+        dx, dy = self.velocity_px_s * (t_ns - self.seen_ns) * 1e-9
+        return self.box.moved(float(dx), float(dy))
+
+    def motion_px(self, t_ns: int) -> float:
+        """How far it goes between the last frame and a time."""
+        return float(np.hypot(*self.velocity_px_s)) * max(t_ns - self.seen_ns, 0) * 1e-9
+
+    def start(self, sighting: Sighting, t_ns: int) -> None:
+        """A new hand."""
+        self.lose()
+        self._take(sighting, t_ns)
+
+    def follow(self, sighting: Sighting, t_ns: int) -> None:
+        """The same hand in the next frame."""
+        dt = (t_ns - self.seen_ns) * 1e-9
+        if dt > 0 and self.box is not None:
+            moved = sighting.points_px[:N_JOINTS, :2].mean(0) - self.points_px[:N_JOINTS, :2].mean(0)
+            self.velocity_px_s += VELOCITY_SHARE * (moved / dt - self.velocity_px_s)
+        self._take(sighting, t_ns)
+
+    def weigh_side(self, spot: Spot, side: int) -> None:
+        """Add one frame's evidence that this hand is of its side."""
+        own, other = spot.evidence(side), spot.evidence(1 - side)
+        ratio = float(np.clip(np.log((own + 0.02) / (other + 0.02)), -2, 2))
+        self.side_log_ratio = float(np.clip(self.side_log_ratio + SIDE_STEP * ratio, -SIDE_CAP, SIDE_CAP))
+
+    def _take(self, sighting: Sighting, t_ns: int) -> None:
+        self.state = State.SEEN
+        self.points_px = sighting.points_px
+        self.presence = sighting.presence
+        self.box = sighting.box
+        self.seen_ns = t_ns

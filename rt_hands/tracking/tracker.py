@@ -1,0 +1,268 @@
+"""Two hands followed through one camera's pictures: where to look next, which hand is which, seen or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from rt_hands.inference.cpm import Read
+from rt_hands.inference.preprocess import Crop
+from rt_hands.layout import N_HANDS
+from rt_hands.tracking.crops import Box, crop_round, fine_search_crops, search_crops, share_crop
+from rt_hands.tracking.one_euro import Smoothing
+from rt_hands.tracking.readings import HandsBuilder, Sighting, Spot, assign_sides, distance, sightings, spots
+from rt_hands.tracking.thresholds import Thresholds, Timing
+from rt_hands.tracking.track import SIDE_TURN, State, Track
+from rt_hands.types import Hands2D
+
+HELD_SCORE = 0.5
+"""Scores of a held hand are halved: its points are a memory."""
+OWN_CHANNELS = 0.5
+"""A hand is read from its own side's channels while these have this share of the other side's evidence: points must not
+hop between two readings of one hand whenever these are about even."""
+STILL = 0.06
+"""A crop is kept while the hand stays this close to its middle, in crop sides: moving it adds jitter of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One crop to be read, and why: the hands followed in it; none for a search or a closer look at a hint."""
+
+    crop: Crop
+    hands: tuple[int, ...] = ()
+    closer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """Both hands in one frame of one camera.
+
+    hands: smoothed (unless smoothing is off), with held hands in it. measured: this frame's reading, seen hands only.
+    states: right, left.
+    """
+
+    hands: Hands2D
+    measured: Hands2D
+    states: tuple[State, State]
+
+
+class Tracker:
+    """Call `plan`, have the crops read in one batch, then `update`; once a frame, times in order.
+
+    A hand is found by a pass over the picture (in turn the whole and windows of it), confirmed in its own crop in the
+    next frame, then followed crop to crop. Times are in ns, so the frame rate may vary.
+    """
+
+    def __init__(
+        self,
+        limits: Thresholds | None = None,
+        timing: Timing | None = None,
+        smoothing: Smoothing | None = None,
+    ) -> None:
+        self.limits = limits or Thresholds()
+        self.timing = timing or Timing()
+        self.smooth = True
+        self._tracks = [Track(), Track()]
+        for track in self._tracks:
+            track.filter.smoothing = smoothing or Smoothing()
+        self._crops: dict[tuple[int, ...], Crop] = {}
+        self._hints: list[Box] = []
+        self._searches = 0
+        self._searched_ns: int | None = None
+        self._last_ns: int | None = None
+
+    @property
+    def states(self) -> tuple[State, State]:
+        """Right, left."""
+        return self._tracks[0].state, self._tracks[1].state
+
+    def reset(self) -> None:
+        """Forget both hands, as for another video."""
+        for track in self._tracks:
+            track.lose()
+        self._crops, self._hints, self._last_ns, self._searched_ns = {}, [], None, None
+
+    # --- where to look ------------------------------------------------------------------------------------
+
+    def plan(self, size_px: tuple[int, int], t_ns: int) -> list[Look]:
+        """The crops to read in the frame of time t_ns: (width, height) px. One in the steady state, three at most."""
+        if self._last_ns is not None and not 0 <= t_ns - self._last_ns <= self.timing.longest_step_ms * 1e6:
+            self.reset()
+        self._last_ns = t_ns
+        looks = self._follow(t_ns)
+        if all(track.alive for track in self._tracks):
+            return looks
+        if self._hints:
+            return looks + [Look(crop_round(box), closer=True) for box in self._hints]
+        if not looks or self._search_is_due(t_ns):
+            self._searched_ns = t_ns
+            looks.append(Look(self._next_window(size_px)))
+        return looks
+
+    def _follow(self, t_ns: int) -> list[Look]:
+        boxes = {
+            hand: box for hand in range(N_HANDS) if (box := self._tracks[hand].predicted(t_ns)) is not None
+        }
+        if len(boxes) == 2 and share_crop(boxes[0], boxes[1]):
+            motion = max(track.motion_px(t_ns) for track in self._tracks)
+            return [self._look((0, 1), boxes[0].joined(boxes[1]), motion)]
+        return [self._look((hand,), box, self._tracks[hand].motion_px(t_ns)) for hand, box in boxes.items()]
+
+    def _look(self, hands: tuple[int, ...], box: Box, motion_px: float) -> Look:
+        crop, last = crop_round(box, motion_px), self._crops.get(hands)
+        if last is not None and _nearly(crop, last) and box.inside(last):
+            crop = last
+        self._crops = {key: value for key, value in self._crops.items() if not set(key) & set(hands)}
+        self._crops[hands] = crop
+        return Look(crop, hands)
+
+    def _search_is_due(self, t_ns: int) -> bool:
+        return self._searched_ns is None or t_ns - self._searched_ns >= self.timing.search_every_ms * 1e6
+
+    def _next_window(self, size_px: tuple[int, int]) -> Crop:
+        """Large windows in turn; every third search one of the small ones."""
+        large, small = search_crops(size_px), fine_search_crops(size_px)
+        step, self._searches = self._searches, self._searches + 1
+        if small and step % 3 == 2:
+            return small[step // 3 % len(small)]
+        return large[(step - step // 3 if small else step) % len(large)]
+
+    # --- what was seen ------------------------------------------------------------------------------------
+
+    def update(self, looks: Sequence[Look], read: Read, t_ns: int) -> Tracked:
+        """Take in what the network says of the crops of `plan`, in the same order."""
+        seen: set[int] = set()
+        spare: list[Spot] = []
+        for i, look in enumerate(looks):
+            if look.hands:
+                seen |= self._take_followed(look, self._spots(read, i, kept=True), t_ns, spare)
+        seen -= self._drop_double(seen)
+        self._hold_or_lose(seen, t_ns)
+        self._turn_sides()
+        self._hints = []
+        for i, look in enumerate(looks):
+            if look.closer:
+                spare += self._spots(read, i)
+            elif not look.hands:
+                self._hint(self._spots(read, i, hinted=True))
+        self._start_new(spare, t_ns)
+        return self._report(t_ns)
+
+    def _spots(self, read: Read, crop: int, kept: bool = False, hinted: bool = False) -> list[Spot]:
+        limits = self.limits
+        presence, peak = limits.presence_found, limits.peak_found
+        if kept:
+            presence, peak = limits.presence_kept, limits.peak_kept
+        elif hinted:
+            presence, peak = limits.presence_hinted, limits.peak_hinted
+        return spots(sightings(read, crop, presence, peak, limits), limits)
+
+    def _take_followed(self, look: Look, found: list[Spot], t_ns: int, spare: list[Spot]) -> set[int]:
+        """Give the hands of a crop their spots by place, whatever side they look like; the rest goes to spare."""
+        pairs = self._match(look.hands, found)
+        for hand, spot in pairs.items():
+            track = self._tracks[hand]
+            track.weigh_side(spot, hand)
+            # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.
+            own_is_good = spot.evidence(hand) >= OWN_CHANNELS * spot.best.evidence
+            track.follow(spot.as_side(hand) if own_is_good else spot.best, t_ns)
+        spare += [spot for spot in found if not any(spot is taken for taken in pairs.values())]
+        return set(pairs)
+
+    def _match(self, hands: tuple[int, ...], found: list[Spot]) -> dict[int, Spot]:
+        """Nearest spots to where the hands were, each spot once; as many pairs as can be."""
+        if len(found) < len(hands):
+            options = [dict(zip(chosen, found, strict=True)) for chosen in permutations(hands, len(found))]
+        else:
+            options = [dict(zip(hands, chosen, strict=True)) for chosen in permutations(found, len(hands))]
+        return min(options, key=lambda pairs: sum(self._far(hand, spot) for hand, spot in pairs.items()))
+
+    def _far(self, hand: int, spot: Spot) -> float:
+        """Distance of a spot from a hand's last place, in hand sizes; 0 for a hand without a past."""
+        track = self._tracks[hand]
+        if track.box is None:
+            return 0.0
+        last = Sighting(hand, track.points_px, track.presence, 0.0, track.box)
+        return min(distance(last, sighting) for sighting in spot.by_side if sighting is not None)
+
+    def _drop_double(self, seen: set[int]) -> set[int]:
+        """The hand to give up where both tracks sit on one hand: the one whose side is less sure."""
+        if len(seen) < 2:
+            return set()
+        right, left = (
+            Sighting(h, t.points_px, t.presence, 0.0, t.box) for h, t in enumerate(self._tracks) if t.box
+        )
+        if distance(right, left) >= self.limits.same_hand:
+            return set()
+        weaker = min(seen, key=lambda hand: self._tracks[hand].side_log_ratio)
+        self._tracks[weaker].lose()
+        return {weaker}
+
+    def _hold_or_lose(self, seen: set[int], t_ns: int) -> None:
+        for hand, track in enumerate(self._tracks):
+            if hand in seen or not track.alive:
+                continue
+            track.state = State.HELD
+            if t_ns - track.seen_ns > self.timing.hold_ms * 1e6:
+                track.lose()
+
+    def _turn_sides(self) -> None:
+        """Swap the places where the evidence has long been for the other side, and nothing stands against it."""
+        wrong = [track.alive and track.side_log_ratio < SIDE_TURN for track in self._tracks]
+        if all(wrong) or any(wrong[h] and not self._tracks[1 - h].alive for h in range(N_HANDS)):
+            self._tracks.reverse()
+            self._crops = {tuple(sorted(1 - h for h in hands)): crop for hands, crop in self._crops.items()}
+            for track in self._tracks:
+                track.side_log_ratio *= -1
+
+    def _hint(self, found: list[Spot]) -> None:
+        """Remember hands seen in a search, away from those followed, for a closer look in the next frame."""
+        free = sum(not track.alive for track in self._tracks)
+        fresh = [spot for spot in found if not self._is_followed(spot)]
+        self._hints += [spot.best.box for spot in fresh[: free - len(self._hints)]]
+
+    def _is_followed(self, spot: Spot) -> bool:
+        return any(
+            track.alive and self._far(hand, spot) < self.limits.same_hand
+            for hand, track in enumerate(self._tracks)
+        )
+
+    def _start_new(self, spare: list[Spot], t_ns: int) -> None:
+        """Start hands in free places with spots that are strong enough to be found."""
+        limits = self.limits
+        strong = [
+            spot
+            for spot in spare
+            if spot.best.presence >= limits.presence_found
+            and spot.best.peak >= limits.peak_found
+            and not self._is_followed(spot)
+        ]
+        for side, spot in assign_sides(strong[:4], limits).items():
+            place = side if not self._tracks[side].alive else 1 - side
+            allowed = place == side or spot.evidence(place) >= limits.side_ratio * spot.evidence(side)
+            if self._tracks[place].alive or not allowed:
+                continue
+            self._tracks[place].start(spot.as_side(place), t_ns)
+            self._tracks[place].weigh_side(spot, place)
+
+    def _report(self, t_ns: int) -> Tracked:
+        hands, measured = HandsBuilder(), HandsBuilder()
+        for hand, track in enumerate(self._tracks):
+            if not track.alive or track.box is None:
+                continue
+            points = track.points_px.copy()
+            if track.state is State.SEEN:
+                measured.put(hand, points, track.presence)
+            smoothed = track.filter(points[:, :2], t_ns, track.box.size_px)
+            if self.smooth:
+                points[:, :2] = smoothed
+            points[:, 2] *= 1.0 if track.state is State.SEEN else HELD_SCORE
+            hands.put(hand, points, track.presence)
+        return Tracked(hands.build(), measured.build(), self.states)
+
+
+def _nearly(a: Crop, b: Crop) -> bool:
+    """Whether two crops show about the same: centres within `STILL` of a side, sides within a tenth."""
+    apart = max(abs(p - q) for p, q in zip(a.centre_px, b.centre_px, strict=True))
+    return apart < STILL * b.side and abs(a.side - b.side) < 0.1 * b.side
