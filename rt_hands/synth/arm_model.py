@@ -21,7 +21,6 @@ LOCAL_CHANGES: Final = {
     "finger_length": "l-hand-fingers-length-incr",
     "finger_diameter": "l-hand-fingers-diameter-incr",
     "finger_distance": "l-hand-fingers-distance-incr",
-    "hand_scale": "l-hand-scale-incr",
     "wrist_girth": "measure-wrist-circ-incr",
 }
 BONES: Final = (
@@ -45,6 +44,7 @@ class Shape:
     """One person's arm, in anny's units: phenotypes 0..1 (0.5 = average), local changes -1..1 (0 = none).
 
     `age` 0.35 is a schoolchild, 0.67 a young adult, 1 old; below 0.35 come infants. `gender` 0 male, 1 female.
+    `length_mm`: the hand is scaled to this, wrist to middle fingertip; 0 keeps anny's size.
     """
 
     gender: float = 0.5
@@ -56,8 +56,8 @@ class Shape:
     finger_length: float = 0.0
     finger_diameter: float = 0.0
     finger_distance: float = 0.0
-    hand_scale: float = 0.0
     wrist_girth: float = 0.0
+    length_mm: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import FINGERS, N_JOINTS
 from rt_hands.synth import arm_model, skeleton
-from rt_hands.synth.arm_model import BONES, Shape
+from rt_hands.synth.arm_model import BONES, ArmTemplate, Shape
 from rt_hands.synth.surface_table import Places, fingertip_places, surface_places
 
 RIGHT: Final = 0
@@ -94,10 +93,12 @@ def at(places: Places, per_vertex: NDArray[np.floating]) -> NDArray[np.floating]
 
 
 class HandModel:
-    """Shapes -> subjects, subjects and angles -> meshes. Loading anny takes seconds; keep one model a process."""
+    """Shapes -> subjects, subjects and angles -> meshes. `library.hand_model()` gives one without loading anny."""
 
-    def __init__(self) -> None:
-        template = arm_model.template()
+    def __init__(self, template: ArmTemplate | None = None) -> None:
+        template = rigged_template() if template is None else template
+        self.template = template
+        self.weights = template.weights.astype(np.float32)
         self.faces: dict[int, NDArray[np.int32]] = {
             LEFT: template.faces,
             RIGHT: np.ascontiguousarray(template.faces[:, ::-1]),
@@ -109,14 +110,7 @@ class HandModel:
         }
         self.surface = surface_places().on_template(template.makehuman_ids)
         self.fingertips = fingertip_places().on_template(template.makehuman_ids)
-        self._anny_weights = template.weights
         self._corner_faces = _faces_of_vertices(template.faces, len(template.weights))
-
-    @cached_property
-    def weights(self) -> NDArray[np.float32]:
-        """Skinning weights (V, 21) over `BONES`: anny's, with the knuckles' bend moved to where the knuckles are."""
-        mean = self._rest([Shape()])
-        return knuckle_weights(self._anny_weights, mean[0][0], mean[1][0]).astype(np.float32)
 
     def _rest(self, shapes: Sequence[Shape]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rest vertices (N, V, 3) and joint centres (N, 21, 3) of right hands in the hand frame, mm."""
@@ -126,7 +120,14 @@ class HandModel:
         centres = np.stack([skeleton.knuckle_centres(h) for h in heads])
         axes = np.stack([skeleton.hand_axes(c) for c in centres])
         origin = centres[:, _BONE["hand"], None]
+        axes *= self._scales(shapes, vertices - origin)[:, None, None]
         return tuple(np.einsum("nij,nvj->nvi", axes, a - origin) for a in (vertices, centres))  # type: ignore[return-value]
+
+    def _scales(self, shapes: Sequence[Shape], vertices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What brings each hand to the length its shape asks for: (N,)."""
+        length = np.array([np.linalg.norm(at(self.fingertips, v)[2]) for v in vertices])
+        wanted = np.array([s.length_mm for s in shapes])
+        return np.where(wanted > 0, wanted / length, 1.0)
 
     def subjects(self, shapes: Sequence[Shape], ids: Sequence[int] | None = None) -> list[Subject]:
         """Subjects of these shapes.
@@ -259,6 +260,14 @@ def _faces_of_vertices(faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.
     out = np.full((n_vertices, count.max()), len(faces))
     out[np.arange(count.max()) < count[:, None]] = order // 3
     return out
+
+
+def rigged_template() -> ArmTemplate:
+    """The arm's template with the knuckles' bend moved to where the knuckles are. Loads anny."""
+    template = arm_model.template()
+    vertices, heads = arm_model.rest_shapes([Shape()])
+    weights = knuckle_weights(template.weights, vertices[0], skeleton.knuckle_centres(heads[0]))
+    return dataclasses.replace(template, weights=weights)
 
 
 def knuckle_weights(

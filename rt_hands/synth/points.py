@@ -1,0 +1,118 @@
+"""3D-only samples: 21 joints and 64 surface points of right hands, no pictures. What RTC is trained on.
+
+`PointSampler(split, seed).batch(index, n)` is a pure function of its arguments, so any machine can make any part.
+`python -m rt_hands.synth.points` measures its speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Final
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from rt_hands.errors import InvalidInput
+from rt_hands.layout import N_JOINTS, N_SURFACE
+from rt_hands.synth import poses, skeleton, subjects
+from rt_hands.synth.arm_model import BONES
+from rt_hands.synth.library import library
+
+F32 = NDArray[np.float32]
+_POSES_PER_SUBJECT: Final = 16  # samples of one person share their matrix product
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PointBatch:
+    """Right hands, mm: joints_mm (n, 21, 3), surface_mm (n, 64, 3), visible (n, 64) 0 or 1, all float32.
+
+    subject (n,) int: person of `subjects`; angles (n, 27) float32: the pose. `visible` is all 1 when not asked for.
+    """
+
+    joints_mm: F32
+    surface_mm: F32
+    visible: F32
+    subject: NDArray[np.int64]
+    angles: F32
+
+
+def points_of(subject: NDArray[np.int64], angles: F32) -> F32:
+    """The 85 points of people `subject` (n,) in poses `angles` (n, 27), hand frame: (n, 85, 3) mm.
+
+    Exactly the skinned mesh's points, without the mesh. Fastest where equal subjects stand together.
+    """
+    hands = library()
+    turns, centres = skeleton.forward(hands.skeletons.take(subject), angles)
+    return _assemble(subject, turns, centres)
+
+
+def _assemble(subject: NDArray[np.int64], turns: F32, centres: F32) -> F32:
+    bones = np.concatenate([turns, centres[..., None]], axis=3)  # (n, 21, 3, 4)
+    rows = np.ascontiguousarray(bones.transpose(0, 2, 1, 3)).reshape(len(subject), 3, 4 * len(BONES))
+    out = np.empty((len(subject), 3, N_JOINTS + N_SURFACE), np.float32)
+    coefficients = library().coefficients
+    edges = np.flatnonzero(np.diff(subject)) + 1
+    for start, stop in zip((0, *edges), (*edges, len(subject)), strict=True):
+        block = rows[start:stop].reshape(-1, rows.shape[2])
+        out[start:stop] = (block @ coefficients[subject[start]]).reshape(-1, 3, out.shape[2])
+    return out.transpose(0, 2, 1)
+
+
+def random_rotations(rng: np.random.Generator, n: int) -> F32:
+    """Rotations (n, 3, 3), uniform."""
+    q = rng.standard_normal((n, 4), np.float32)
+    w, x, y, z = (q / np.linalg.norm(q, axis=1, keepdims=True)).T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+class PointSampler:
+    """Right hands of a split's people in its poses, turned every way, the wrist at the origin.
+
+    `visibility`: also say which surface points a rig of four cameras sees (slower).
+    """
+
+    def __init__(self, split: subjects.Split, seed: int, visibility: bool = True) -> None:
+        self.split = split
+        self.seed = seed
+        self.visibility = visibility
+        self._ids = np.array(subjects.ids(split))
+
+    def batch(self, index: int, n: int) -> PointBatch:
+        """The index-th batch of n hands."""
+        if index < 0 or n < 1:
+            raise InvalidInput(f"Batch {index} of {n} hands does not exist; both count from 0 and 1 up.")
+        rng = np.random.default_rng([2, subjects.SPLITS.index(self.split), self.seed, index])
+        people = rng.choice(self._ids, -(-n // _POSES_PER_SUBJECT))
+        subject = np.repeat(people, _POSES_PER_SUBJECT)[:n]
+        angles = poses.sample(rng, n, self.split)
+        points = points_of(subject, angles) @ random_rotations(rng, n)
+        order = rng.permutation(n)
+        points = points[order]
+        visible = np.ones((n, N_SURFACE), np.float32)
+        return PointBatch(points[:, :N_JOINTS], points[:, N_JOINTS:], visible, subject[order], angles[order])
+
+
+def main(n: int = 8192, batches: int = 4, split: subjects.Split = "train") -> None:
+    """Samples a second and process, with and without visibility."""
+    table = Table("visibility", "samples / s", title=f"3D-only samples, {split}, one process")
+    for visibility in (False, True):
+        sampler = PointSampler(split, 0, visibility)
+        sampler.batch(0, 256)
+        start = time.perf_counter()
+        for index in range(batches):
+            sampler.batch(index, n)
+        table.add_row(str(visibility), f"{n * batches / (time.perf_counter() - start):,.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
