@@ -21,6 +21,8 @@ U8 = NDArray[np.uint8]
 NEAR_FAR_MM: Final = (40.0, 6000.0)
 SHADOW_MAP_PX: Final = 512
 SAMPLES: Final = 4
+KEPT_TEXTURES: Final = 40
+MIPMAP_ABOVE_PX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +162,18 @@ class Renderer:
     def _texture(self, pixels: U8) -> Any:
         """The GL texture of an array, kept while the same array comes again (skins repeat, props do not)."""
         key = id(pixels)
-        if key not in self._textures:
-            if len(self._textures) > 48:
-                self._textures.pop(next(iter(self._textures)))[1].release()
-            texture = self._gl.texture(pixels.shape[1::-1], 3, np.ascontiguousarray(pixels).tobytes(), alignment=1)
+        if key in self._textures:
+            self._textures[key] = self._textures.pop(key)  # used last, dropped last
+            return self._textures[key][1]
+        if len(self._textures) >= KEPT_TEXTURES:
+            self._textures.pop(next(iter(self._textures)))[1].release()
+        texture = self._gl.texture(pixels.shape[1::-1], 3, np.ascontiguousarray(pixels).tobytes(), alignment=1)
+        # Mipmaps cost 30 ms in software; they pay for skins, which come again, not for a sleeve's 128 px tile.
+        if max(pixels.shape) > MIPMAP_ABOVE_PX:
             texture.build_mipmaps()
-            texture.filter = (self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
-            # The array is kept beside it so that its id can't be given to another one.
-            self._textures[key] = (pixels, texture)
-        return self._textures[key][1]
+        # The array is kept beside its texture so that its id can't be given to another one.
+        self._textures[key] = (pixels, texture)
+        return texture
 
     def _draw_shadow(self, buffers: Sequence[_Buffers], shadow: F32) -> None:
         self._shadow_fbo.use()
@@ -203,7 +208,8 @@ class Renderer:
     def _set_material(self, mesh: Mesh) -> None:
         program = self._lit
         texture = self._texture(mesh.texture)
-        texture.filter = (self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
+        small = max(mesh.texture.shape) <= MIPMAP_ABOVE_PX
+        texture.filter = (self._gl.LINEAR if small else self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
         texture.use(0)
         program["tint"].value = mesh.tint
         program["scatter"].value = mesh.scatter
