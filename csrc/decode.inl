@@ -9,6 +9,9 @@ static inline T load_as(const unsigned char* from) {
     return value;
 }
 
+#include "rows.inl"
+#include "five_cells.inl"
+
 struct Float32Map {
     using Key = std::int32_t;
     using Bits = std::uint32_t;
@@ -19,6 +22,7 @@ struct Float32Map {
         std::memcpy(&out, &key, sizeof out);
         return out;
     }
+    static FiveCells five(const unsigned char* from) { return load_five(from); }
 };
 
 struct Float16Map {
@@ -27,11 +31,13 @@ struct Float16Map {
     static constexpr Key kInf = 0x7c00;
     static constexpr Bits kNegInf = 0xfc00;
     static float value(Key key) {
-        const int exponent = (key >> 10) & 31, mantissa = key & 1023;
-        const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
-                                         : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-        return key < 0 ? -size : size;
+        // Shifted into a float32's place the number is 2^112 too small, denormals and all.
+        const std::uint32_t bits = static_cast<std::uint32_t>(key & 0x7fff) << 13;
+        float size;
+        std::memcpy(&size, &bits, sizeof size);
+        return (key < 0 ? -size : size) * 5.192296858534828e33f;
     }
+    static FiveCells five(const unsigned char* from) { return converted_five<Float16Map>(from); }
 };
 
 struct Uint8Map {
@@ -40,49 +46,44 @@ struct Uint8Map {
     static constexpr int kInf = 256;  // no byte is NaN or inf
     static constexpr int kNegInf = 256;
     static float value(Key key) { return static_cast<float>(key) / 255.0f; }
+    static FiveCells five(const unsigned char* from) { return converted_five<Uint8Map>(from); }
 };
 
-constexpr int kRowBytes = 64;                      // one AVX-512 register, two AVX2, four SSE2 or NEON
-constexpr int kChunkBytes = 8 * kRowBytes;         // reduced to one row
-constexpr std::int64_t kBandChunks = 32;           // row maxima kept at once: 2 KB of stack
+constexpr int kChunkBytes = 8 * kRowBytes;
+constexpr std::int64_t kBandChunks = 64;  // numbers of chunks, which overlap, fit every Key
+constexpr std::int64_t kBandBytes = (kBandChunks - 2) * kChunkBytes;
 
-template <class Map>
-struct BandRows {
-    static constexpr int kLanesPerRow = kRowBytes / static_cast<int>(sizeof(typename Map::Key));
-    alignas(64) typename Map::Key peak[kBandChunks][kLanesPerRow];
-    alignas(64) typename Map::Bits highest_bits[kLanesPerRow];
+// Lane-wise state of a scan: highest key so far, number of the first chunk that held it, highest bit pattern.
+struct Scan {
+    Row top, top_chunk, highest;
 };
 
-// Lane-wise maxima of the eight rows of one chunk. The compiler turns the loop over lanes into vector code.
+// Takes the eight rows of one chunk in, in a tree: a chain of maxima would wait for itself.
 template <class Map>
-static inline void reduce_chunk(const unsigned char* chunk, typename Map::Key* peak, typename Map::Bits* highest) {
-    using Key = typename Map::Key;
-    using Bits = typename Map::Bits;
-    for (int i = 0; i < BandRows<Map>::kLanesPerRow; ++i) {
-        Key top = load_as<Key>(chunk + i * sizeof(Key));
-        Bits top_bits = static_cast<Bits>(top);
-        for (int row = 1; row < 8; ++row) {
-            const Key key = load_as<Key>(chunk + row * kRowBytes + i * sizeof(Key));
-            top = key > top ? key : top;
-            top_bits = static_cast<Bits>(key) > top_bits ? static_cast<Bits>(key) : top_bits;
-        }
-        peak[i] = top;
-        highest[i] = top_bits > highest[i] ? top_bits : highest[i];
+static inline void scan_chunk(const unsigned char* chunk, std::int64_t number, Scan* s) {
+    const typename Map::Key key = 0;
+    const typename Map::Bits bits = 0;
+    Row top[4], highest[4];
+    for (int i = 0; i < 4; ++i) {
+        const Row a = load_row(chunk + 2 * i * kRowBytes), b = load_row(chunk + (2 * i + 1) * kRowBytes);
+        top[i] = larger(a, b, key);
+        highest[i] = larger(a, b, bits);
     }
+    const Row row = larger(larger(top[0], top[1], key), larger(top[2], top[3], key), key);
+    const Row high = larger(larger(highest[0], highest[1], bits), larger(highest[2], highest[3], bits), bits);
+    s->top_chunk = newer(s->top_chunk, splat_row(static_cast<typename Map::Key>(number)), row, s->top, key);
+    s->top = larger(s->top, row, key);
+    s->highest = larger(s->highest, high, bits);
 }
 
-template <class Key, int kCount>
-static inline Key row_max(const Key* row) {
-    Key top = row[0];
-    for (int i = 1; i < kCount; ++i) top = row[i] > top ? row[i] : top;
-    return top;
-}
-
-template <class Key, int kCount>
-static inline bool row_has(const unsigned char* row, Key wanted) {
-    bool found = false;
-    for (int i = 0; i < kCount; ++i) found |= load_as<Key>(row + i * sizeof(Key)) == wanted;
-    return found;
+// Whether a lane holds a bit pattern above that of -inf: a NaN with its sign set.
+template <class Map>
+static inline bool has_negative_nan(const Row& highest) {
+    if (Map::kNegInf > std::numeric_limits<typename Map::Bits>::max()) return false;
+    using Key = typename Map::Key;
+    const Row limit = splat_row(static_cast<Key>(Map::kNegInf));
+    const std::uint64_t within = match_row(larger(highest, limit, typename Map::Bits{}), limit, Key{});
+    return within != ~std::uint64_t{0} >> (64 - kRowBytes / sizeof(Key));
 }
 
 struct Peak {
@@ -90,50 +91,74 @@ struct Peak {
     float score = 0;
 };
 
-// First cell of the chunk that holds `wanted`; the chunk is known to hold it.
-template <class Map>
-static inline int find_in_chunk(const unsigned char* chunk, typename Map::Key wanted) {
-    using Key = typename Map::Key;
-    constexpr int kCount = BandRows<Map>::kLanesPerRow;
-    int row = 0;
-    while (row < 7 && !row_has<Key, kCount>(chunk + row * kRowBytes, wanted)) ++row;
-    int cell = 0;
-    while (cell < kCount - 1 && load_as<Key>(chunk + row * kRowBytes + cell * sizeof(Key)) != wanted) ++cell;
-    return row * kCount + cell;
+// First cell of the chunk that holds `wanted`; the chunk is known to hold it. All eight rows are looked at: a wrongly
+// guessed early exit costs more.
+template <class Key>
+static inline int find_in_chunk(const unsigned char* chunk, Key wanted) {
+    constexpr int kCount = kRowBytes / static_cast<int>(sizeof(Key)), kRowsPerWord = std::min(8, 64 / kCount);
+    constexpr int kWords = 8 / kRowsPerWord;
+    const Row key = splat_row(wanted);
+    std::uint64_t words[kWords] = {};
+    for (int row = 0; row < 8; ++row) {
+        const std::uint64_t bits = match_row(load_row(chunk + row * kRowBytes), key, wanted);
+        words[row / kRowsPerWord] |= bits << (row % kRowsPerWord * kCount);
+    }
+    int first = kWords - 1;
+    for (int w = kWords - 2; w >= 0; --w) first = words[w] != 0 ? w : first;
+    return first * kRowsPerWord * kCount + lowest_bit(words[first]);
 }
 
-// Highest key of up to kBandChunks chunks and its first cell. `bytes` >= one chunk; the last chunk overlaps the one
-// before it when the length is no multiple, so nothing past the end is read. Returns false for NaN or +inf.
+// Number of the first chunk whose maximum is `peak`: of the lanes that saw it, the earliest.
+template <class Key>
+static inline std::int64_t first_chunk(const Scan& s, Key peak) {
+    Key numbers[kRowBytes / sizeof(Key)];
+    store_row(numbers, s.top_chunk);
+    std::int64_t chunk = kBandChunks;
+    for (std::uint64_t holders = match_row(s.top, splat_row(peak), peak); holders; holders &= holders - 1) {
+        chunk = std::min<std::int64_t>(chunk, numbers[lowest_bit(holders)]);
+    }
+    return chunk;
+}
+
+// Where the chunks of a band lie: the first at its start, the next from the first whole row in memory on, the last
+// flush with the end. They overlap rather than read past the end or across cache lines, which halves the speed.
+struct ChunkPlan {
+    std::int64_t aligned, last, count;
+    ChunkPlan(const unsigned char* band, std::int64_t bytes, int key_bytes) {
+        const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(band) % kRowBytes);
+        aligned = past != 0 && past % key_bytes == 0 ? kRowBytes - past : kChunkBytes;
+        last = bytes - kChunkBytes;
+        count = 1 + (std::max<std::int64_t>(bytes - aligned, 0) + kChunkBytes - 1) / kChunkBytes;
+    }
+    std::int64_t start(std::int64_t chunk) const {
+        return chunk == 0 ? 0 : std::min(aligned + (chunk - 1) * kChunkBytes, last);
+    }
+};
+
+// Highest key of a band (kChunkBytes <= bytes <= kBandBytes) and its first cell. Returns false for NaN or +inf.
 template <class Map>
 static inline bool find_band_peak(const unsigned char* band, std::int64_t bytes, typename Map::Key* peak,
                                   std::int64_t* cell) {
     using Key = typename Map::Key;
-    constexpr int kCount = BandRows<Map>::kLanesPerRow;
-    BandRows<Map> rows;
-    std::memset(rows.highest_bits, 0, sizeof rows.highest_bits);
-    const std::int64_t chunks = (bytes + kChunkBytes - 1) / kChunkBytes;
-    const std::int64_t last = bytes - kChunkBytes;
-    for (std::int64_t c = 0; c < chunks; ++c) {
-        reduce_chunk<Map>(band + std::min(c * kChunkBytes, last), rows.peak[c], rows.highest_bits);
+    const Row zero = splat_row(Key{0});  // a peak must be above it
+    Scan s = {zero, zero, zero};
+    const ChunkPlan plan(band, bytes, sizeof(Key));
+    scan_chunk<Map>(band, 0, &s);
+    for (std::int64_t c = 1; c < plan.count - 1; ++c) {
+        scan_chunk<Map>(band + plan.aligned + (c - 1) * kChunkBytes, c, &s);
     }
-    alignas(64) Key top[kCount];
-    std::memcpy(top, rows.peak[0], sizeof top);
-    for (std::int64_t c = 1; c < chunks; ++c) {
-        for (int i = 0; i < kCount; ++i) top[i] = rows.peak[c][i] > top[i] ? rows.peak[c][i] : top[i];
-    }
-    *peak = row_max<Key, kCount>(top);
-    if (*peak >= Map::kInf || row_max<typename Map::Bits, kCount>(rows.highest_bits) > Map::kNegInf) return false;
-    std::int64_t c = 0;
-    while (c < chunks - 1 && !row_has<Key, kCount>(reinterpret_cast<unsigned char*>(rows.peak[c]), *peak)) ++c;
-    const std::int64_t start = std::min(c * kChunkBytes, last);
-    *cell = start / static_cast<std::int64_t>(sizeof(Key)) + find_in_chunk<Map>(band + start, *peak);
+    if (plan.count > 1) scan_chunk<Map>(band + plan.last, plan.count - 1, &s);
+    *peak = highest_lane(s.top, Key{});
+    if (*peak >= Map::kInf || has_negative_nan<Map>(s.highest)) return false;
+    if (*peak == 0) return true;
+    const std::int64_t start = plan.start(first_chunk(s, *peak));
+    *cell = start / static_cast<std::int64_t>(sizeof(Key)) + find_in_chunk(band + start, *peak);
     return true;
 }
 
 template <class Map>
 static inline Peak find_peak(const unsigned char* map, std::int64_t cells) {
     using Key = typename Map::Key;
-    constexpr std::int64_t kBandBytes = kBandChunks * kChunkBytes;
     std::int64_t bytes = cells * static_cast<std::int64_t>(sizeof(Key));
     alignas(64) unsigned char small[kChunkBytes];
     if (bytes < kChunkBytes) {  // zeros fill it up: they are never the peak, which must be above zero
@@ -146,8 +171,8 @@ static inline Peak find_peak(const unsigned char* map, std::int64_t cells) {
     Peak found;
     for (std::int64_t start = 0; start < bytes; start += kBandBytes) {
         start = std::min(start, std::max<std::int64_t>(0, bytes - kChunkBytes));
-        Key peak;
-        std::int64_t cell;
+        Key peak = 0;
+        std::int64_t cell = 0;
         if (!find_band_peak<Map>(map + start, std::min(kBandBytes, bytes - start), &peak, &cell)) return Peak{};
         if (peak > best) {
             best = peak;
@@ -169,23 +194,52 @@ struct PeakPatch {
     }
 };
 
-// Mean of the 5x5 patch, each cell weighted by what it has above `floor` (>= 0). Offsets from the peak, in cells.
+struct PatchSums {
+    double weight, x, y;
+};
+
+// Weighted sums over the part of the 5x5 patch that lies in the map.
 template <class Map>
-static inline void mean_offset(const PeakPatch<Map>& patch, double floor, double* dx, double* dy) {
+static PatchSums sum_clipped_patch(const PeakPatch<Map>& patch, double floor) {
     const std::int64_t y0 = std::max<std::int64_t>(patch.row - 2, 0), y1 = std::min(patch.row + 2, patch.height - 1);
     const std::int64_t x0 = std::max<std::int64_t>(patch.column - 2, 0);
     const std::int64_t x1 = std::min(patch.column + 2, patch.width - 1);
-    double sum = 0, sum_x = 0, sum_y = 0;
+    PatchSums sums = {0, 0, 0};
     for (std::int64_t y = y0; y <= y1; ++y) {
         for (std::int64_t x = x0; x <= x1; ++x) {
             const double weight = std::max(patch.at(y, x) - floor, 0.0);
-            sum += weight;
-            sum_x += weight * static_cast<double>(x - patch.column);
-            sum_y += weight * static_cast<double>(y - patch.row);
+            sums.weight += weight;
+            sums.x += weight * static_cast<double>(x - patch.column);
+            sums.y += weight * static_cast<double>(y - patch.row);
         }
     }
-    *dx = sum_x / sum;
-    *dy = sum_y / sum;
+    return sums;
+}
+
+// The same over a whole patch, in float32 and five cells at a time.
+template <class Map>
+static inline PatchSums sum_whole_patch(const PeakPatch<Map>& patch, float floor) {
+    const auto row_bytes = static_cast<std::ptrdiff_t>(patch.width * sizeof(typename Map::Key));
+    const unsigned char* corner = patch.map + (patch.row - 2) * row_bytes +
+                                  (patch.column - 2) * static_cast<std::ptrdiff_t>(sizeof(typename Map::Key));
+    FiveCells rows[5];
+    for (int y = 0; y < 5; ++y) rows[y] = above(Map::five(corner + y * row_bytes), floor);
+    const FiveCells inner = add(rows[1], rows[3]), outer = add(rows[0], rows[4]);
+    const FiveCells columns = add(add(inner, outer), rows[2]), fall = subtract(rows[4], rows[0]);
+    const FiveCells down = add(add(fall, fall), subtract(rows[3], rows[1]));
+    return {sum_five(columns), lever_five(columns), sum_five(down)};
+}
+
+// Mean of the 5x5 patch, each cell weighted by what it has above `floor` (>= 0). Offsets from the peak, in cells.
+template <class Map>
+static inline void mean_offset(const PeakPatch<Map>& patch, double floor, double* dx, double* dy) {
+    const bool whole = patch.row >= 2 && patch.row < patch.height - 2 && patch.column >= 2 &&
+                       patch.column < patch.width - 2;
+    const bool fits_float32 = patch.peak > 1e-30 && patch.peak < 1e30;  // sums of 25 neither overflow nor vanish
+    const PatchSums sums = whole && fits_float32 ? sum_whole_patch(patch, static_cast<float>(floor))
+                                                 : sum_clipped_patch(patch, floor);
+    *dx = sums.x / sums.weight;
+    *dy = sums.y / sums.weight;
 }
 
 // Vertex of the parabola through the logarithms of three neighbours, middle one highest. Within half a cell.
@@ -205,9 +259,8 @@ static inline void parabola_offsets(const PeakPatch<Map>& p, double* dx, double*
 }
 
 template <class Map>
-static inline void decode_map(const unsigned char* map, std::int64_t height, std::int64_t width,
-                              const double* image_from_map, PeakMethod method, float* point) {
-    const Peak peak = find_peak<Map>(map, height * width);
+static inline void refine_peak(const unsigned char* map, const Peak& peak, std::int64_t height, std::int64_t width,
+                               const double* image_from_map, PeakMethod method, float* point) {
     if (peak.cell < 0) {
         point[0] = point[1] = std::numeric_limits<float>::quiet_NaN();
         point[2] = 0;
@@ -227,12 +280,25 @@ static inline void decode_map(const unsigned char* map, std::int64_t height, std
     point[2] = peak.score;
 }
 
+constexpr std::int64_t kMapsAtOnce = 4;  // 32 KB of 45x45 float32: the patches are still in the first cache
+
+// Peaks of a few maps first, then their patches: the short refinements of different maps overlap in the processor,
+// which a long scan between them would prevent.
 template <class Map>
 static void decode_typed(const MapBatch& maps, const double* image_from_map, PeakMethod method, float* points) {
+    Peak peaks[kMapsAtOnce];
     for (std::int64_t b = 0; b < maps.batch; ++b) {
-        for (std::int64_t k = 0; k < maps.maps; ++k) {
-            decode_map<Map>(maps.data + b * maps.batch_stride + k * maps.map_stride, maps.height, maps.width,
-                            image_from_map + 6 * b, method, points + 3 * (b * maps.maps + k));
+        const unsigned char* first = maps.data + b * maps.batch_stride;
+        float* out = points + 3 * b * maps.maps;
+        for (std::int64_t start = 0; start < maps.maps; start += kMapsAtOnce) {
+            const std::int64_t stop = std::min(start + kMapsAtOnce, maps.maps);
+            for (std::int64_t k = start; k < stop; ++k) {
+                peaks[k - start] = find_peak<Map>(first + k * maps.map_stride, maps.height * maps.width);
+            }
+            for (std::int64_t k = start; k < stop; ++k) {
+                refine_peak<Map>(first + k * maps.map_stride, peaks[k - start], maps.height, maps.width,
+                                 image_from_map + 6 * b, method, out + 3 * k);
+            }
         }
     }
 }

@@ -8,4 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <vector>
+
+#if RT_HANDS_X86_LEVELS
+#include <immintrin.h>
+#endif

@@ -4,19 +4,19 @@
 namespace rt_hands {
 
 // One crop of one picture; mirrored by CROP_DTYPE in rt_hands/inference/tensorrt/kernels.py.
-// The picture is read in blocks of block x block pixels (1: pixel by pixel); block (0, 0) starts at (left, top).
+// The picture is read in blocks of block x block pixels (1: pixel by pixel).
 struct Crop {
     const std::uint8_t* bgr;    // (height, width, 3) on the device, rows packed
-    std::int32_t width, height, left, top, block, reserved;
+    std::int32_t width, height, block, reserved;
     float block_from_crop[6];   // 2x3: crop pixel -> block, centres at whole numbers
 };
 
 // Mean of one block; pixels outside the picture are those of its edge.
 __device__ inline float block_mean(const Crop& c, int bx, int by, int channel) {
     int sum = 0;
-    for (int y = c.top + by * c.block; y < c.top + (by + 1) * c.block; ++y) {
+    for (int y = by * c.block; y < (by + 1) * c.block; ++y) {
         const int row = min(max(y, 0), c.height - 1);
-        for (int x = c.left + bx * c.block; x < c.left + (bx + 1) * c.block; ++x) {
+        for (int x = bx * c.block; x < (bx + 1) * c.block; ++x) {
             const int column = min(max(x, 0), c.width - 1);
             sum += c.bgr[3 * (static_cast<std::int64_t>(row) * c.width + column) + channel];
         }
@@ -33,8 +33,8 @@ __device__ void crop_rgb(const Crop* crops, T* out, int size, float border) {
     const Crop& c = crops[blockIdx.z];
     const float* m = c.block_from_crop;
     const float bx = m[0] * x + m[1] * y + m[2], by = m[3] * x + m[4] * y + m[5];
-    const float px = c.left + (bx + 0.5f) * c.block, py = c.top + (by + 0.5f) * c.block;  // 0 at the left edge
-    const bool inside = px >= 0.0f && py >= 0.0f && px < c.width && py < c.height;        // false for NaN
+    const float px = (bx + 0.5f) * c.block, py = (by + 0.5f) * c.block;              // 0 at the picture's edge
+    const bool inside = px >= 0.0f && py >= 0.0f && px < c.width && py < c.height;  // false for NaN
     const float column = floorf(inside ? bx : 0.0f), row = floorf(inside ? by : 0.0f);
     const int x0 = static_cast<int>(column), y0 = static_cast<int>(row);
     const std::int64_t plane = static_cast<std::int64_t>(size) * size;
