@@ -8,6 +8,7 @@ from rt_hands.cli import dispatch
 from rt_hands.errors import run_command
 
 PARTS = {
+    "check": ("rt_hands.synth.check", "truth against pixels: dots painted on the skin, found by colour"),
     "sprites": ("rt_hands.synth.make_sprites", "cut-out hands with truth, for mixing at training time"),
 }
 

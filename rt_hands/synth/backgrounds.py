@@ -1,4 +1,4 @@
-"""What lies behind the hands: photographs where the data folder has them, made-up rooms, desks and studios elsewhere."""
+"""What lies behind the hands: photographs where the data folder has them; made-up rooms, desks and studios."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands.errors import InvalidInput
 from rt_hands.paths import data_dir
 from rt_hands.synth.lights import Look
 
@@ -25,13 +26,19 @@ def photo_names() -> tuple[Path, ...]:
     folder = data / "backgrounds" if data else None
     found = tuple(sorted(folder.glob("*.jpg"))) if folder and folder.is_dir() else ()
     if not found:
-        print("No background photographs found (RT_HANDS_DATA/backgrounds); using made-up ones.", file=sys.stderr)
+        print(
+            "No background photographs found (RT_HANDS_DATA/backgrounds); using made-up ones.",
+            file=sys.stderr,
+        )
     return found
 
 
 @cache
 def _photo(path: Path) -> U8:
-    return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    bgr = cv2.imread(str(path))
+    if bgr is None:
+        raise InvalidInput(f"Background '{path}' is not a readable picture; delete it or get it again.")
+    return np.ascontiguousarray(bgr[..., ::-1])
 
 
 def sample(look: Look, rng: np.random.Generator, size_px: Size) -> U8:
@@ -57,7 +64,9 @@ def photo(image: U8, rng: np.random.Generator, size_px: Size) -> U8:
     crop = image[y : y + ch, x : x + cw]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    out = cv2.resize(np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
+    out = cv2.resize(
+        np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    )
     return _defocused(out, rng, w / 640)
 
 
@@ -93,7 +102,9 @@ def desk(rng: np.random.Generator, size_px: Size) -> U8:
         image += rings[..., None] * (1, 0.9, 0.8)
     for _ in range(int(rng.integers(0, 5))):
         centre, length = rng.uniform(0, 1, 2) * (w, h), rng.uniform(0.05, 0.5) * w
-        corners = cv2.boxPoints((centre.tolist(), (length, length * rng.uniform(0.04, 0.8)), rng.uniform(0, 180)))
+        corners = cv2.boxPoints(
+            (centre.tolist(), (length, length * rng.uniform(0.04, 0.8)), rng.uniform(0, 180))
+        )
         shadow = (corners + rng.uniform(2, 6, 2)).astype(np.int32)
         cv2.fillPoly(image, [shadow], (tone * 0.72).tolist(), cv2.LINE_AA)
         cv2.fillPoly(image, [corners.astype(np.int32)], _muted(rng).tolist(), cv2.LINE_AA)
@@ -117,7 +128,14 @@ def studio(rng: np.random.Generator, size_px: Size) -> U8:
             cv2.circle(image, (int(x), int(y)), radius, (235, 255, 235), -1, cv2.LINE_AA)
     for _ in range(int(rng.integers(0, 6))):
         a, b = (rng.uniform(-0.2, 1.2, (2, 2)) * (w, h)).astype(int)
-        cv2.line(image, a.tolist(), b.tolist(), [float(rng.uniform(5, 70))] * 3, int(rng.integers(2, 14)), cv2.LINE_AA)
+        cv2.line(
+            image,
+            a.tolist(),
+            b.tolist(),
+            [float(rng.uniform(5, 70))] * 3,
+            int(rng.integers(2, 14)),
+            cv2.LINE_AA,
+        )
     return np.asarray(cv2.GaussianBlur(np.clip(image, 0, 255).astype(np.uint8), (0, 0), rng.uniform(0.8, 4)))
 
 

@@ -36,8 +36,16 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(Options, args=argv, prog="python -m rt_hands.synth sprites")
     start = time.perf_counter()
     made = sprites.write(
-        options.out, options.count, options.seed, options.hands, options.split, options.processes, options.first
+        options.out,
+        options.count,
+        options.seed,
+        options.hands,
+        options.split,
+        options.processes,
+        options.first,
     )
     seconds = time.perf_counter() - start
-    print(f"{made} sprites made in {seconds:.0f} s ({made / seconds:.1f} a second); '{options.out}' holds {options.count}.")
+    print(
+        f"{made} sprites in {seconds:.0f} s ({made / seconds:.1f} a second). '{options.out}' holds {options.count}."
+    )
     return 0

@@ -30,7 +30,8 @@ class Mesh:
     """One thing with one texture.
 
     vertices_mm, normals: (N, 3) float32, world. faces: (F, 3) int32. uv: (N, 2) float32, (0, 0) at the texture's
-    top left. texture: (h, w, 3) uint8 RGB. scatter: how far red, green and blue bleed past the shadow's edge, 0 for cloth.
+    top left. texture: (h, w, 3) uint8 RGB. scatter: how far red, green and blue bleed past the shadow's edge, 0 for
+    cloth.
     owner: 0 right hand, 1 left hand, 2 anything else. casts: whether it throws shadows.
     two_sided: drawn from behind too; faces are counter-clockwise seen from outside.
     """
@@ -89,7 +90,7 @@ def _open_context() -> Any:
     except ImportError:
         raise MissingPart("Rendering needs moderngl: pip install 'rt_hands[synth]'.") from None
     try:
-        return moderngl.create_context(standalone=True, backend="egl")
+        return moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - moderngl and glcontext raise bare Exception
         raise MissingPart(
             f"No OpenGL through EGL here ({error}). On Debian and Ubuntu: "
@@ -119,7 +120,9 @@ class Renderer:
         """The driver's own name, as in `llvmpipe`."""
         return str(self._gl.info["GL_RENDERER"])
 
-    def draw(self, meshes: Sequence[Mesh], camera: Camera, lights: Lights, capsules: F32 | None = None) -> Rendered:
+    def draw(
+        self, meshes: Sequence[Mesh], camera: Camera, lights: Lights, capsules: F32 | None = None
+    ) -> Rendered:
         """A lit picture. capsules: (C, 7) end a, end b, radius in mm, for the soft darkening between fingers."""
         buffers = [_Buffers(self._gl, mesh) for mesh in meshes]
         target = self._target(camera.size_px, self._samples)
@@ -167,7 +170,9 @@ class Renderer:
             return self._textures[key][1]
         if len(self._textures) >= KEPT_TEXTURES:
             self._textures.pop(next(iter(self._textures)))[1].release()
-        texture = self._gl.texture(pixels.shape[1::-1], 3, np.ascontiguousarray(pixels).tobytes(), alignment=1)
+        texture = self._gl.texture(
+            pixels.shape[1::-1], 3, np.ascontiguousarray(pixels).tobytes(), alignment=1
+        )
         # Mipmaps cost 30 ms in software; they pay for skins, which come again, not for a sleeve's 128 px tile.
         if max(pixels.shape) > MIPMAP_ABOVE_PX:
             texture.build_mipmaps()
@@ -271,7 +276,9 @@ class _Target:
             self._gl.copy_framebuffer(self._plain, self._drawn)
         w, h = self._size
         rgba = np.frombuffer(self._plain.read(components=4, alignment=1), np.uint8).reshape(h, w, 4)
-        mask = np.frombuffer(self._plain.read(components=3, attachment=1, alignment=1), np.uint8).reshape(h, w, 3)
+        mask = np.frombuffer(self._plain.read(components=3, attachment=1, alignment=1), np.uint8).reshape(
+            h, w, 3
+        )
         raw = self._plain.read(components=1, attachment=-1, dtype="f4", alignment=1)
         return Rendered(rgba, _linear_depth_mm(np.frombuffer(raw, np.float32).reshape(h, w)), mask)
 

@@ -1,4 +1,4 @@
-"""Whole pictures: hands before any number of real cameras, with background, light and all a camera does to a picture."""
+"""Whole pictures: hands before any number of cameras, with background, light and all a camera does to a picture."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rt_hands.synth import backgrounds, lights, look, people, staging, views
 from rt_hands.synth.hand import HandMesh
 from rt_hands.synth.lights import LOOKS, Look
 from rt_hands.synth.render import Lights, Mesh, renderer
+from rt_hands.synth.subjects import Split
 from rt_hands.synth.truth import ViewTruth, view_truth
 
 F32 = NDArray[np.float32]
@@ -62,7 +63,12 @@ class View:
 
 
 def sample_scene(
-    seed: int, index: int, look_name: Look | None = None, cameras: int = 1, split: str = "train", hands: int | None = None
+    seed: int,
+    index: int,
+    look_name: Look | None = None,
+    cameras: int = 1,
+    split: Split = "train",
+    hands: int | None = None,
 ) -> Scene:
     """Scene `index` of a seed, a pure function of its arguments.
 
@@ -74,9 +80,11 @@ def sample_scene(
     # Studio sessions are mostly of two hands that clasp or pray, as in InterHand2.6M.
     both = hands == 2 if hands else bool(rng.random() < (0.75 if style == "studio" else 0.45))
     pair = people.sample_hands(rng, split, both)
-    posed = _raised(rng, pair.hands, style)
+    posed = _raised(rng, pair, style)
     outfit = staging.random_outfit(rng, pair.skin)
-    meshes = [m for h in posed for m in (staging.skin_mesh(h, outfit), *staging.worn(h, outfit, reach_mm=420))]
+    meshes = [
+        m for h in posed for m in (staging.skin_mesh(h, outfit), *staging.worn(h, outfit, reach_mm=420))
+    ]
     eyes = _rig(rng, posed, style, cameras)
     towards = eyes[0].centre_world_mm / np.linalg.norm(eyes[0].centre_world_mm)
     return Scene(
@@ -109,19 +117,17 @@ def laid_over(rgba: U8, background_rgb: U8) -> U8:
     return (rgba[..., :3] + (background_rgb * gone + 127) // 255).clip(0, 255).astype(np.uint8)
 
 
-def _raised(rng: np.random.Generator, hands: Sequence[HandMesh], style: Look) -> tuple[HandMesh, ...]:
+def _raised(rng: np.random.Generator, seen: people.People, style: Look) -> tuple[HandMesh, ...]:
     """The hands turned upright, middle at the origin: fingers up as before a webcam, or level as over a desk."""
-    first = hands[0].joints_mm.astype(float)
-    fingers = (first[9] - first[0]) / np.linalg.norm(first[9] - first[0])
     target = np.array([0.0, 0.2, 1.0]) if style != "desk" else np.array([0.0, 1.0, 0.15])
-    turn = _turn_onto(fingers, target + rng.normal(0, 0.45, 3))
+    turn = _turn_onto(seen.up, target + rng.normal(0, 0.45, 3))
     spin = rng.uniform(0, 2 * np.pi)
     about = np.array([[np.cos(spin), -np.sin(spin), 0], [np.sin(spin), np.cos(spin), 0], [0, 0, 1]])
     rotation = about @ turn
-    points = np.concatenate([h.points_mm for h in hands]) @ rotation.T
+    points = np.concatenate([h.points_mm for h in seen.hands]) @ rotation.T
     world = np.eye(4)
     world[:3, :3], world[:3, 3] = rotation, -(points.min(0) + points.max(0)) / 2
-    return tuple(people.moved(h, world) for h in hands)
+    return tuple(people.moved(h, world) for h in seen.hands)
 
 
 def _turn_onto(a: F64, b: F64) -> F64:
@@ -159,4 +165,6 @@ def _rig_camera(rng: np.random.Generator, name: str, points: F64, arms: list[F64
     focal = min(size) * rng.uniform(0.25, 0.75) * distance / extent
     shift = rng.uniform(-0.28, 0.28, 3) * extent
     tilt = rng.normal(0, 0.12, 3)
-    return views.looking(name, direction * distance, shift, _UP + tilt, size, float(focal), views.real_lens(rng))
+    return views.looking(
+        name, direction * distance, shift, _UP + tilt, size, float(focal), views.real_lens(rng)
+    )

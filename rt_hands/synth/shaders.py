@@ -44,8 +44,8 @@ in vec3 position;
 in vec3 normal;
 in vec2 uv;
 uniform int capsule_count;
-uniform vec4 capsule_a[%d];   // end a, radius
-uniform vec4 capsule_b[%d];   // end b
+uniform vec4 capsule_a[MAX_CAPSULES];   // end a, radius
+uniform vec4 capsule_b[MAX_CAPSULES];   // end b
 uniform mat4 shadow_from_world;
 uniform float ao_strength;
 out vec3 world;
@@ -53,8 +53,7 @@ out vec3 world_normal;
 out vec2 texture_uv;
 out float openness;
 out vec3 in_shadow_map;
-"""
-    % (MAX_CAPSULES, MAX_CAPSULES)
+""".replace("MAX_CAPSULES", str(MAX_CAPSULES))
     + _PROJECT
     + """
 float open_sky(vec3 p, vec3 n) {

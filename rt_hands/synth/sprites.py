@@ -6,7 +6,7 @@ a background. Two hands that touch are drawn together, because shadows and hidin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from rt_hands.camera import Camera
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import MIRROR, N_HAND, N_POINTS, hand_slice
 from rt_hands.synth import lights, people, shards, staging, views
-from rt_hands.synth.hand import HandMesh
 from rt_hands.synth.render import renderer
+from rt_hands.synth.subjects import Split
 from rt_hands.synth.truth import VISIBLE, view_truth
+from rt_hands.synth.two_hands import KINDS
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -32,6 +33,7 @@ SPRITE_PX: Final = 320
 SHARE: Final = (0.5, 0.62)  # of the sprite's side that the points' box takes; the rest shows forearm
 WEBP_QUALITY: Final = 92
 Hands = Literal["one", "two"]
+TOGETHER: Final = tuple(k for k in KINDS if k != "apart")  # hands apart are better laid over one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,16 @@ class Sprite:
         return Sprite(rgba, points[order], self.visibility[order], cam[order], k, self.subject)
 
 
-def make(seed: int, index: int, hands: Hands = "one", split: str = "train") -> Sprite:
+def make(seed: int, index: int, hands: Hands = "one", split: Split = "train") -> Sprite:
     """Sprite `index` of a seed: a pure function of its arguments."""
     rng = np.random.default_rng([seed, index, len(hands), people.SPLIT_NUMBER[split]])
-    pair = people.sample_hands(rng, split, both=hands == "two")
+    pair = people.sample_hands(rng, split, hands == "two", TOGETHER)
     outfit = staging.random_outfit(rng, pair.skin)
-    meshes = [m for hand in pair.hands for m in (staging.skin_mesh(hand, outfit), *staging.worn(hand, outfit))]
-    camera = _camera(rng, pair.hands)
-    light = lights.sample(str_choice(rng), rng, -camera.rotation[1], -camera.rotation[2])
+    meshes = [
+        m for hand in pair.hands for m in (staging.skin_mesh(hand, outfit), *staging.worn(hand, outfit))
+    ]
+    camera = _camera(rng, pair)
+    light = lights.sample(look_of_sprite(rng), rng, -camera.rotation[1], -camera.rotation[2])
     drawn = renderer().draw(meshes, camera, light, staging.capsules_of(pair.hands))
     points, normals = staging.points_of(pair.hands)
     truth = view_truth(drawn, camera, points, normals)
@@ -83,20 +87,16 @@ def make(seed: int, index: int, hands: Hands = "one", split: str = "train") -> S
     )
 
 
-def str_choice(rng: np.random.Generator) -> lights.Look:
+def look_of_sprite(rng: np.random.Generator) -> lights.Look:
     """A look, the webcam's most often."""
     return lights.LOOKS[int(rng.choice(len(lights.LOOKS), p=(0.4, 0.2, 0.15, 0.1, 0.15)))]
 
 
-def _camera(rng: np.random.Generator, hands: Sequence[HandMesh]) -> Camera:
-    first = hands[int(rng.integers(len(hands)))]
-    joints = first.joints_mm.astype(float)
-    fingers = (joints[9] - joints[0]) / np.linalg.norm(joints[9] - joints[0])
-    arms = [h.vertices_mm[-1] - h.joints_mm[0] for h in hands]
-    arms = [a / np.linalg.norm(a) for a in arms]
-    direction = views.direction_to_hand(rng, staging.back_of(joints, first.side), fingers, arms)
-    points = np.concatenate([h.points_mm for h in hands]).astype(float)
-    up = views.random_up(rng, direction, fingers)
+def _camera(rng: np.random.Generator, seen: people.People) -> Camera:
+    arms = [a / np.linalg.norm(a) for a in (h.vertices_mm[-1] - h.joints_mm[0] for h in seen.hands)]
+    direction = views.direction_to_hand(rng, seen.towards_viewer, seen.up, arms)
+    points = np.concatenate([h.points_mm for h in seen.hands]).astype(float)
+    up = views.random_up(rng, direction, seen.up)
     return views.crop_camera(rng, points, direction, up, SPRITE_PX, float(rng.uniform(*SHARE)))
 
 
@@ -115,7 +115,9 @@ def decode(sample: shards.Sample) -> Sprite:
     """The sprite of `encode`; colours differ by WebP's loss."""
     bgra = cv2.imdecode(np.frombuffer(sample["webp"], np.uint8), cv2.IMREAD_UNCHANGED)
     if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4:
-        raise InvalidInput("A sprite's picture can't be decoded, or has no alpha channel; make its shard again.")
+        raise InvalidInput(
+            "A sprite's picture can't be decoded, or has no alpha channel; make its shard again."
+        )
     rgba = cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
     # WebP's loss may leave colour outside the outline, or colour above alpha; laid over, both would shine.
     np.minimum(rgba[..., :3], rgba[..., 3:], out=rgba[..., :3])
@@ -123,12 +125,18 @@ def decode(sample: shards.Sample) -> Sprite:
     return Sprite(rgba, subject=int(arrays.pop("subject")), **arrays)
 
 
-def _make_sample(seed: int, index: int, hands: Hands, split: str) -> shards.Sample:
+def _make_sample(seed: int, index: int, hands: Hands, split: Split) -> shards.Sample:
     return encode(make(seed, index, hands, split))
 
 
 def write(
-    out: Path, count: int, seed: int, hands: Hands = "one", split: str = "train", processes: int = 2, first: int = 0
+    out: Path,
+    count: int,
+    seed: int,
+    hands: Hands = "one",
+    split: Split = "train",
+    processes: int = 2,
+    first: int = 0,
 ) -> int:
     """Write shards of sprites, resumable; returns how many were made now."""
     plan = shards.Plan(f"sprites-{hands}-{split}", seed, count, first=first)
@@ -139,4 +147,3 @@ def read(folder: Path) -> Iterator[Sprite]:
     """All sprites of a folder of shards, in order."""
     for _, sample in shards.read_samples(shards.shard_paths(folder)):
         yield decode(sample)
-

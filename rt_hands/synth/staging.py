@@ -91,12 +91,20 @@ def worn(hand: HandMesh, outfit: Outfit, reach_mm: float = 0.0) -> list[Mesh]:
     rng = np.random.default_rng([outfit.seed, hand.side])
     arm = _arm_of(hand)
     meshes: list[Mesh] = []
-    if outfit.band_at_mm is not None and (outfit.sleeve_from_mm or 1e3) > outfit.band_at_mm + 18 and hand.side == 1:
+    if (
+        outfit.band_at_mm is not None
+        and (outfit.sleeve_from_mm or 1e3) > outfit.band_at_mm + 18
+        and hand.side == 1
+    ):
         meshes += props.band(arm, np.random.default_rng([outfit.seed, 7]), outfit.band_at_mm)
     # A bare arm gets a short sleeve where its cut end may come into the picture.
-    start = outfit.sleeve_from_mm if outfit.sleeve_from_mm is not None or not reach_mm else 0.9 * arm.at_mm[-1]
+    start = (
+        outfit.sleeve_from_mm if outfit.sleeve_from_mm is not None or not reach_mm else 0.9 * arm.at_mm[-1]
+    )
     if start is not None:
-        meshes.append(props.sleeve(arm, np.random.default_rng(outfit.seed), start, max(arm.at_mm[-1] + 60, reach_mm)))
+        meshes.append(
+            props.sleeve(arm, np.random.default_rng(outfit.seed), start, max(arm.at_mm[-1] + 60, reach_mm))
+        )
     if outfit.ringed_finger is not None and rng.random() < 0.6:
         meshes.append(_ring(hand, outfit.ringed_finger, rng))
     return meshes
@@ -148,5 +156,3 @@ def points_of(hands: Sequence[HandMesh]) -> tuple[F64, F64]:
         first = hand.side * N_HAND
         normals[first + N_JOINTS : first + N_HAND] = hand.surface_normals
     return points, normals
-
-

@@ -15,7 +15,13 @@ INSIDE_ARM_COSINE: Final = 0.72  # a camera within 44 degrees of the elbow's dir
 
 
 def looking(
-    name: str, eye_mm: F64, at_mm: F64, up: F64, size_px: tuple[int, int], focal_px: float, distortion: F64 | None = None
+    name: str,
+    eye_mm: F64,
+    at_mm: F64,
+    up: F64,
+    size_px: tuple[int, int],
+    focal_px: float,
+    distortion: F64 | None = None,
 ) -> Camera:
     """A camera at eye_mm that looks at at_mm with up upwards in the picture."""
     z = _unit(at_mm - eye_mm)
@@ -29,18 +35,18 @@ def looking(
     return Camera(name, size_px, k, np.zeros(5) if distortion is None else distortion, pose)
 
 
-def direction_to_hand(rng: np.random.Generator, back: F64, fingers: F64, arms: list[F64]) -> F64:
+def direction_to_hand(rng: np.random.Generator, viewer: F64, up: F64, arms: list[F64]) -> F64:
     """(3,) unit vector from the hand to a camera, never out of a sleeve.
 
-    Half of them anywhere on the sphere, half as a webcam sees a raised hand: near the palm's or the back's normal.
-    back, fingers: (3,) out of the back of the hand and along the fingers. arms: (3,) directions to the elbows.
+    Half of them anywhere on the sphere, half as a webcam sees raised hands: from the viewer's side, one in three from
+    behind. viewer, up: (3,) unit, where a viewer stands and where the fingers point. arms: (3,) to the elbows.
     """
     while True:
         if rng.random() < 0.5:
             direction = _unit(rng.normal(0, 1, 3))
         else:
-            face = back * rng.choice([-1.0, -1.0, 1.0])
-            direction = _unit(face + rng.uniform(-0.9, 0.9) * fingers + rng.uniform(-1, 1) * np.cross(back, fingers))
+            face = viewer * rng.choice([1.0, 1.0, -1.0])
+            direction = _unit(face + rng.uniform(-0.9, 0.9) * up + rng.uniform(-1, 1) * np.cross(viewer, up))
         if all(direction @ arm < INSIDE_ARM_COSINE for arm in arms):
             return direction
 
