@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.training.depthwise import depthwise
 
 TFLITE_IN_WHEEL = "mediapipe/modules/hand_landmark/hand_landmark_full.tflite"
 
@@ -57,7 +58,7 @@ class InvertedResidual(nn.Module):
         self.shortcut = block.stride == 1 and inp == block.out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.relu6(self.depthwise(nn.functional.relu6(self.expand(x))))
+        y = nn.functional.relu6(depthwise(nn.functional.relu6(self.expand(x)), self.depthwise))
         y = self.project(y)
         return x + y if self.shortcut else y
 
@@ -91,7 +92,9 @@ def tflite_from_wheel(wheel: Path, folder: Path) -> Path:
     """Unpack the landmark model from a mediapipe 0.10.21 wheel into `folder`."""
     with zipfile.ZipFile(wheel) as archive:
         if TFLITE_IN_WHEEL not in archive.namelist():
-            raise InvalidInput(f"{wheel.name} holds no {TFLITE_IN_WHEEL}. Use: pip download mediapipe==0.10.21 --no-deps")
+            raise InvalidInput(
+                f"{wheel.name} holds no {TFLITE_IN_WHEEL}. Use: pip download mediapipe==0.10.21 --no-deps"
+            )
         return Path(archive.extract(TFLITE_IN_WHEEL, folder))
 
 
@@ -131,7 +134,9 @@ def load_tflite(trunk: HandTrunk, path: Path) -> None:
     theirs = read_tflite_convolutions(path)[: len(ours)]
     for layer, (weight, bias) in zip(ours, theirs, strict=True):
         if tuple(layer.weight.shape) != weight.shape:
-            raise InvalidInput(f"{path.name} has a layer {weight.shape} where {tuple(layer.weight.shape)} was wanted.")
+            raise InvalidInput(
+                f"{path.name} has a layer {weight.shape} where {tuple(layer.weight.shape)} was wanted."
+            )
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))  # type: ignore[union-attr]
+            layer.bias.copy_(torch.from_numpy(bias))

@@ -1,0 +1,242 @@
+"""Train a CPM: `python -m rt_hands.training.train_cpm --network hand --minutes 55 --out runs/hand`.
+
+Wall-clock driven: one cosine over --minutes, then it stops; --resume goes on with a cut-off run, --init starts a new
+cosine from shipped weights. Writes last.pt, curve.jsonl and overlays of val pictures into --out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.training import checkpoint
+from rt_hands.training.cpm_networks import Deployed, HandCpm, Name, build
+from rt_hands.training.depthwise import freeze_slow_depthwise
+from rt_hands.training.loader import Clock, Mix, Stream, loader
+from rt_hands.training.pictures import load_backgrounds, load_real
+from rt_hands.training.targets import Batch, cpm_loss
+from rt_hands.training.trunk import load_tflite
+from rt_hands.training.validate import Validation
+
+FROZEN_BLOCKS = 2  # of the hand trunk: edges and blobs at stride 4 need no training and cost most
+
+
+@dataclass
+class Settings:
+    """Options of a training run.
+
+    init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
+    first start of `hand`. sprites: folder of rendered hands. threads: of torch, 0 keeps its own choice.
+    """
+
+    out: Path
+    network: Name = "hand"
+    minutes: float = 55.0
+    init: Path | None = None
+    trunk: Path | None = None
+    sprites: Path | None = None
+    resume: bool = False
+    lr: float = 2e-3
+    trunk_lr: float = 3e-4
+    threads: int = 0
+    workers: int = 1
+    seed: int = 0
+    save_every_min: float = 4.0
+    val_pictures: int = 160
+    mix: Mix = field(default_factory=Mix)
+
+
+def prepare_network(settings: Settings) -> nn.Module:
+    """The network with its start weights; layers that stay as they are frozen."""
+    network = build(settings.network)
+    if isinstance(network, HandCpm):
+        if settings.trunk is not None:
+            load_tflite(network.trunk, settings.trunk)
+        elif settings.init is None and not settings.resume:
+            raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
+    if settings.init is not None and settings.init.suffix == ".pt":
+        network.load_state_dict(checkpoint.load(settings.init)["average"])
+    return network
+
+
+def freeze(network: nn.Module, on_cpu: bool) -> None:
+    """Fix the first layers of a trained trunk, and on a CPU the filters whose gradients are slow."""
+    if not isinstance(network, HandCpm):
+        return
+    trunk = network.trunk
+    for part in (trunk.stem, trunk.stem_depthwise, trunk.stem_project, *trunk.blocks[:FROZEN_BLOCKS]):
+        part.requires_grad_(False)
+    if on_cpu:
+        freeze_slow_depthwise(trunk)
+
+
+def optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """AdamW in two groups: a trained trunk learns slower. The rates here are the peaks of the cosine."""
+    trunk = {p for n, p in network.named_parameters() if n.startswith("trunk.")}
+    free = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in free if p not in trunk], "lr": settings.lr, "peak": settings.lr},
+        {"params": [p for p in free if p in trunk], "lr": settings.trunk_lr, "peak": settings.trunk_lr},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=0.01, fused=True)
+
+
+def rate(progress: float, warmup: float = 0.03) -> float:
+    """Learning rate over its peak: a short ramp, then half a cosine to 2 %."""
+    if progress < warmup:
+        return max(0.02, progress / warmup)
+    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (progress - warmup) / (1 - warmup))))
+
+
+def as_input(image: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 0..1, channels-last in memory, which is what comes in already."""
+    return image.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: fresh pages for every large tensor cost a fifth of a CPU step (measured)."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_max = -1, -4
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+class Trainer:
+    """One run: network, average, optimiser, clock and what it writes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        keep_memory()
+        # OpenCV's thread pool does not survive a fork: a worker process would wait for it for ever.
+        cv2.setNumThreads(0)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        self.console = Console()
+        self.network = prepare_network(settings).to(self.device, memory_format=torch.channels_last)
+        freeze(self.network, self.device.type == "cpu")
+        self.optimiser = optimiser(self.network, settings)
+        self.samples, self.steps, done = 0, 0, 0.0
+        self.average = checkpoint.MovingAverage(self.network)
+        if settings.resume:
+            done = self._restore(checkpoint.load(settings.out / "last.pt"))
+        self.clock = Clock(settings.minutes, done)
+        self.validation = Validation(settings.val_pictures)
+
+    def _restore(self, state: dict[str, Any]) -> float:
+        """Take up a checkpoint; gives the minutes already spent."""
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.steps = state["steps"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.samples, self.steps = state["samples"], state["steps"]
+        return float(state["minutes"])
+
+    def stream(self) -> Stream:
+        """The training data; reads everything into memory."""
+        sprites = None
+        if self.settings.sprites is not None:
+            from rt_hands.training.sprite_source import open_sprites
+
+            sprites = open_sprites(self.settings.sprites)
+        pictures, backgrounds = load_real("train"), load_backgrounds()
+        self.console.print(
+            f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
+        )
+        return Stream(pictures, backgrounds, sprites, self.clock, self.settings.mix, self.settings.seed)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser; gives the losses by name."""
+        scale = rate(self.clock.progress())
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * scale
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            maps, presence = self.network(as_input(batch.image))
+        loss, parts = cpm_loss(maps, presence, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parts["grad"] = nn.utils.clip_grad_norm_(self.network.parameters(), 20.0)
+        self.optimiser.step()
+        self.average.update(self.network)
+        self.samples, self.steps = self.samples + len(batch.image), self.steps + 1
+        return parts
+
+    def save(self, losses: dict[str, float]) -> None:
+        """Checkpoint, a line of the curve, and overlays of val pictures."""
+        state = {"samples": self.samples, "steps": self.steps, "minutes": self.clock.spent()}
+        checkpoint.save(
+            self.settings.out / "last.pt",
+            name=self.settings.network,
+            network=self.network.state_dict(),
+            average=self.average.network.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            **state,
+        )
+        figures = self.validation.run(Deployed(self.average.network).eval(), self.device)
+        self.validation.overlay(self.settings.out / f"val_{self.steps:06d}.png")
+        line = {**state, **losses, **figures}
+        with (self.settings.out / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
+        self.console.print("  ".join(f"{k} {v:.4g}" for k, v in line.items()))
+
+    def run(self) -> None:
+        """Train until the clock is up."""
+        self.settings.out.mkdir(parents=True, exist_ok=True)
+        batches = iter(loader(self.stream(), self.settings.workers))
+        if (
+            self.settings.init is not None
+            and self.settings.init.suffix == ".onnx"
+            and not self.settings.resume
+        ):
+            images = as_input(next(batches).image).to(self.device)
+            checkpoint.init_from_folded(self.network, checkpoint.weights_of_onnx(self.settings.init), images)
+            self.average = checkpoint.MovingAverage(self.network)
+        self.network.train()
+        seen: dict[str, list[float]] = {}
+        saved = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task("training", total=1.0)
+            while self.clock.progress() < 1:
+                for key, value in self.step(next(batches)).items():
+                    seen.setdefault(key, []).append(float(value))
+                loss = np.mean(seen["map"][-50:])
+                bar.update(
+                    task,
+                    completed=self.clock.progress(),
+                    description=f"{self.samples} samples, map {loss:.4f}",
+                )
+                if time.monotonic() - saved > 60 * self.settings.save_every_min:
+                    self.save({k: float(np.mean(v)) for k, v in seen.items()})
+                    seen, saved = {"map": seen["map"][-50:]}, time.monotonic()
+        self.save({k: float(np.mean(v)) for k, v in seen.items()})
+
+
+def main(argv: Sequence[str]) -> int:
+    """Command line of a training run."""
+    settings = tyro.cli(Settings, args=list(argv), description=__doc__)
+    Trainer(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,111 @@
+"""A quick look at real `val` pictures during training: joints' PCK, sides, and pictures to look at.
+
+The shipped figures come from `rt_hands.evaluate cpm`; this is the network alone on whole pictures, padded to a square.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rt_hands import _core
+from rt_hands.layout import JOINT_BONES, N_HAND, N_JOINTS, N_POINTS
+from rt_hands.training.cpm_networks import INPUT_PX
+from rt_hands.training.pictures import Picture, load_real
+
+Image = NDArray[np.uint8]
+COLOURS = ((255, 80, 80), (90, 160, 255))  # right red, left blue
+TILE_PX = 184
+
+
+def letterbox(
+    image: Image, points: NDArray[np.float32], size: int = INPUT_PX
+) -> tuple[Image, NDArray[np.float32]]:
+    """A picture in the middle of a black square of `size` px, and its points there."""
+    h, w = image.shape[:2]
+    scale = size / max(h, w)
+    offset = np.array([(size - w * scale) / 2, (size - h * scale) / 2])
+    matrix = np.array([[scale, 0, offset[0] + scale / 2 - 0.5], [0, scale, offset[1] + scale / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    square = np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=flags), np.uint8)
+    return square, (points * scale + matrix[:, 2]).astype(np.float32)
+
+
+class Validation:
+    """A fixed spread of val pictures, kept small so that it costs seconds."""
+
+    def __init__(self, count: int, seed: int = 1) -> None:
+        pictures = load_real("val") if count else []
+        chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
+        kept: list[Picture] = [pictures[i] for i in chosen]
+        squares = [letterbox(p.image_rgb(), p.points_px) for p in kept]
+        self.images = np.array([s[0] for s in squares]).reshape(-1, INPUT_PX, INPUT_PX, 3)
+        self.truth = np.array([s[1] for s in squares]).reshape(-1, 2, N_HAND, 2)[:, :, :N_JOINTS]
+        self.present = np.isfinite(self.truth[:, :, 0, 0])
+        self.points = np.zeros((len(kept), N_POINTS, 3), np.float32)
+        self.presence = np.zeros((len(kept), 2), np.float32)
+
+    @torch.inference_mode()
+    def run(self, deployed: nn.Module, device: torch.device, batch: int = 16) -> dict[str, float]:
+        """Read all pictures; gives the figures of `figures`."""
+        for at in range(0, len(self.images), batch):
+            piece = torch.from_numpy(self.images[at : at + batch]).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                maps, presence = deployed(piece.permute(0, 3, 1, 2).float().div(255))
+            points = maps[:, :N_POINTS].float().cpu().numpy()
+            size = np.full((len(points), 2), INPUT_PX, np.float32)
+            self.points[at : at + batch] = _core.decode_heatmaps(np.ascontiguousarray(points), size=size)
+            self.presence[at : at + batch] = presence.float().cpu().numpy()
+        return self.figures()
+
+    def figures(self) -> dict[str, float]:
+        """PCK@0.1 of the joints of present hands, side wrong (single hands), presence right, peak height."""
+        if not len(self.images):
+            return {}
+        joints = self.points.reshape(-1, 2, N_HAND, 3)[:, :, :N_JOINTS]
+        there = self.present
+        box = np.ptp(self.truth, axis=2).max(-1)
+        distance = np.linalg.norm(joints[..., :2] - self.truth, axis=-1) / box[..., None]
+        single = there.sum(1) == 1
+        wrong = self.presence[single].argmax(1) != there[single].argmax(1)
+        return {
+            "pck10": float((distance[there] < 0.1).mean()),
+            "pck20": float((distance[there] < 0.2).mean()),
+            "side_wrong": float(wrong.mean()),
+            "presence_wrong": float(((self.presence > 0.5) != there).mean()),
+            "peak": float(joints[there][..., 2].mean()),
+        }
+
+    def overlay(self, path: Path, count: int = 40, across: int = 10) -> None:
+        """A contact sheet of predictions: the hands whose presence is above one half."""
+        tiles = []
+        for image, points, presence in zip(self.images[:count], self.points, self.presence, strict=False):
+            tile = np.asarray(cv2.resize(image, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+            for hand in np.flatnonzero(presence > 0.5):
+                draw_joints(
+                    tile, points[hand * N_HAND :][:N_JOINTS, :2] * (TILE_PX / INPUT_PX), COLOURS[hand]
+                )
+            tiles.append(tile)
+        if tiles:
+            cv2.imwrite(str(path), sheet(tiles, across)[..., ::-1])
+
+
+def draw_joints(image: Image, joints_px: NDArray[np.floating], colour: tuple[int, int, int]) -> None:
+    """Bones and joints of one hand, in place; (21, 2) px."""
+    at = [(round(float(x) * 8), round(float(y) * 8)) for x, y in joints_px]
+    for parent, child in JOINT_BONES:
+        cv2.line(image, at[parent], at[child], colour, 1, cv2.LINE_AA, 3)
+    for point in at:
+        cv2.circle(image, point, 12, (255, 255, 255), -1, cv2.LINE_AA, 3)
+
+
+def sheet(tiles: list[Image], across: int) -> Image:
+    """Equal tiles as one picture, `across` a row, black where the last row ends."""
+    blank = np.zeros_like(tiles[0])
+    full = tiles + [blank] * (-len(tiles) % across)
+    return np.vstack([np.hstack(full[i : i + across]) for i in range(0, len(full), across)])
