@@ -64,7 +64,7 @@ def _own_pairs() -> NDArray[np.int64]:
         for j in range(i + 1, 15):
             (digit_i, k_i), (digit_j, k_j) = divmod(i, 3), divmod(j, 3)
             # Phalanges of one digit hinge on each other; first ones of neighbours are joined by the web.
-            if digit_i != digit_j and not (k_i == 0 and k_j == 0) and not (i == 0):
+            if digit_i != digit_j and not (k_i == 0 and k_j == 0) and i != 0:
                 pairs.append((i, j))
     for i in range(1, 15):
         if i % 3 or i < 3:  # a finger's first phalanx is joined to the palm
@@ -82,10 +82,10 @@ def own_depth(start: F32, end: F32, scale: float = 1.0) -> F32:
     return (SOFT * scale * (RADII_MM[i] + RADII_MM[j]) - gap).max(1)
 
 
-def mutual_depth(
-    first: tuple[F32, F32], second: tuple[F32, F32], first_scale: float = 1.0, second_scale: float = 1.0
-) -> F32:
-    """How deep two hands run into each other, mm: capsule ends (N, 19, 3) each -> (N,); < 0 clear."""
+def mutual_depth(first: tuple[F32, F32], second: tuple[F32, F32], radii_mm: F32, soft: float = SOFT) -> F32:
+    """How deep two hands run into each other, mm: capsule ends (N, C, 3) each -> (N,); < 0 clear.
+
+    `radii_mm` (2, C): of the first and the second hand's capsules.
+    """
     gap = segment_distance(*(a[:, :, None] for a in first), *(a[:, None] for a in second))
-    reach = SOFT * (first_scale * RADII_MM[:, None] + second_scale * RADII_MM)
-    return (reach - gap).max((1, 2))
+    return (soft * (radii_mm[0][:, None] + radii_mm[1]) - gap).max((1, 2))

@@ -1,4 +1,4 @@
-"""The 600 people of `subjects` made into hands once, kept in the cache folder, opened in a blink by every process after.
+"""The 600 people of `subjects`, made into hands once and kept in the cache folder for every later process.
 
 With the library there, nothing here loads torch or anny.
 """

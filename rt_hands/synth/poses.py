@@ -1,8 +1,8 @@
 """Poses: 27 joint angles drawn within anatomical limits, from gestures, blends of gestures and free curls.
 
 Poses are split as people are. A pose's cell says how far each digit is curled (three levels) and whether the fingers
-are spread; the 486 cells are dealt to train, val and test (80 / 10 / 10) by a fixed shuffle. A split emits only poses of
-its own cells, so that a test pose's combination of curls was never seen in training.
+are spread; the 486 cells are dealt to train, val and test (80 / 10 / 10) by a fixed shuffle. A split emits only poses
+of its own cells, so that a test pose's combination of curls was never seen in training.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _limits() -> F32:
 LIMITS: Final = _limits()
 """(27, 2) least and greatest angle of each joint, radians."""
 
-_MCP: Final = np.array([DOF[f"{f}_mcp_flexion"] for f in FINGERS[1:]])
-_ABD, _PIP, _DIP = _MCP + 1, _MCP + 2, _MCP + 3
+MCP: Final = np.array([DOF[f"{f}_mcp_flexion"] for f in FINGERS[1:]])
+ABD, PIP, DIP = MCP + 1, MCP + 2, MCP + 3
 _THUMB: Final = np.array([DOF[n] for n in DOFS if n.startswith("thumb")])
 _BENT: Final = np.radians(90.0)
 
@@ -71,16 +71,16 @@ def limited(angles: F32) -> F32:
     The ring and pinky follow each other's knuckle within 45 degrees, as their shared tendon makes them.
     """
     out = np.clip(angles, LIMITS[:, 0], LIMITS[:, 1])
-    free = np.clip(np.cos(out[:, _MCP]), 0.15, 1.0)
-    out[:, _ABD] *= free
-    least = 0.35 * np.maximum(out[:, _PIP] - np.radians(25.0), 0.0)
-    out[:, _DIP] = np.clip(out[:, _DIP], least, 0.85 * np.maximum(out[:, _PIP], 0.0) + np.radians(8.0))
-    pinky, ring = out[:, _MCP[3]], out[:, _MCP[2]]
-    out[:, _MCP[2]] = np.clip(ring, pinky - np.pi / 4, pinky + np.pi / 4)
+    free = np.clip(np.cos(out[:, MCP]), 0.15, 1.0)
+    out[:, ABD] *= free
+    least = 0.35 * np.maximum(out[:, PIP] - np.radians(25.0), 0.0)
+    out[:, DIP] = np.clip(out[:, DIP], least, 0.85 * np.maximum(out[:, PIP], 0.0) + np.radians(8.0))
+    pinky, ring = out[:, MCP[3]], out[:, MCP[2]]
+    out[:, MCP[2]] = np.clip(ring, pinky - np.pi / 4, pinky + np.pi / 4)
     # Neighbours may not cross: at straight fingers each lies beside the last.
     for k in (1, 2, 3):
-        gap = np.radians(3.0) * np.clip(1.0 - np.abs(out[:, _MCP[k]] - out[:, _MCP[k - 1]]) / 0.6, 0.0, 1.0)
-        out[:, _ABD[k]] = np.minimum(out[:, _ABD[k]], out[:, _ABD[k - 1]] + gap)
+        gap = np.radians(3.0) * np.clip(1.0 - np.abs(out[:, MCP[k]] - out[:, MCP[k - 1]]) / 0.6, 0.0, 1.0)
+        out[:, ABD[k]] = np.minimum(out[:, ABD[k]], out[:, ABD[k - 1]] + gap)
     return out
 
 
@@ -88,10 +88,10 @@ def _noise(rng: np.random.Generator, n: int) -> F32:
     """Correlated scatter round a hand shape: the hand as a whole, each finger, each joint. (n, 27) radians."""
     noise = rng.standard_normal((n, N_DOFS), np.float32) * np.float32(np.radians(3.5))
     fingers = rng.standard_normal((n, 4), np.float32) * 6.0 + rng.standard_normal((n, 1), np.float32) * 6.0
-    for columns, share in ((_MCP, 0.9), (_PIP, 1.0), (_DIP, 0.6)):
+    for columns, share in ((MCP, 0.9), (PIP, 1.0), (DIP, 0.6)):
         noise[:, columns] += np.radians(fingers * share)
     spread = np.radians(rng.standard_normal((n, 1), np.float32) * 3.0)
-    noise[:, _ABD] += spread * np.array([1.0, 0.1, -0.7, -1.4], np.float32)
+    noise[:, ABD] += spread * np.array([1.0, 0.1, -0.7, -1.4], np.float32)
     noise[:, _THUMB] *= 1.6
     return noise
 
@@ -104,11 +104,11 @@ def _free(rng: np.random.Generator, n: int) -> F32:
     curl = np.where(apart, rng.uniform(-0.1, 1.05, (n, 4)), curl)
     # How the curl is shared between knuckle and finger: hooks at one end, flat folds at the other.
     share = rng.normal(0, 0.22, (n, 1)) + rng.normal(0, 0.1, (n, 4))
-    out[:, _MCP] = np.radians(85.0) * (curl + share)
-    out[:, _PIP] = np.radians(100.0) * (curl - share) + np.radians(5.0)
-    out[:, _DIP] = out[:, _PIP] * rng.normal(0.64, 0.1, (n, 4))
+    out[:, MCP] = np.radians(85.0) * (curl + share)
+    out[:, PIP] = np.radians(100.0) * (curl - share) + np.radians(5.0)
+    out[:, DIP] = out[:, PIP] * rng.normal(0.64, 0.1, (n, 4))
     spread = rng.normal(0.35, 0.6, (n, 1))
-    out[:, _ABD] = np.radians(spread * (10.0, 1.0, -7.0, -15.0) + rng.normal(0, 2.0, (n, 4)))
+    out[:, ABD] = np.radians(spread * (10.0, 1.0, -7.0, -15.0) + rng.normal(0, 2.0, (n, 4)))
     low, high = LIMITS[_THUMB, 0], LIMITS[_THUMB, 1]
     out[:, _THUMB] = low + (high - low) * rng.beta(1.6, 1.6, (n, len(_THUMB)))
     out[:, DOF["pinky_arch"]] = np.radians(rng.uniform(-2, 14, n))
@@ -123,16 +123,16 @@ def _wrist(rng: np.random.Generator, out: F32) -> None:
     out[:, DOF["forearm_pronation"]] = np.radians(rng.uniform(-75, 75, n))
 
 
-def propose(rng: np.random.Generator, n: int, bank: F32 = GESTURES) -> F32:
+def propose(rng: np.random.Generator, n: int, bank: F32 = GESTURES, free: float = 0.4) -> F32:
     """Poses (n, 27) within limits, of any split, not yet checked for collisions.
 
-    40 % scatter round a shape of the bank, 20 % between two of them, 40 % free.
+    A share `free` of no name; of the others two thirds scatter round a shape of the bank, one between two of them.
     """
     kind = rng.random(n)
     first, second = rng.integers(len(bank), size=(2, n))
-    mix = np.where(kind < 0.4, 0.0, rng.random(n)).astype(np.float32)[:, None]
+    mix = np.where(kind < (1 - free) * 2 / 3, 0.0, rng.random(n)).astype(np.float32)[:, None]
     out = (1 - mix) * bank[first] + mix * bank[second] + _noise(rng, n)
-    unnamed = kind >= 0.6
+    unnamed = kind >= 1 - free
     out[unnamed] = _free(rng, int(unnamed.sum()))
     _wrist(rng, out)
     return limited(out)
@@ -152,9 +152,9 @@ def cells(angles: F32) -> NDArray[np.int64]:
         angles[:, DOF["thumb_mcp_flexion"]] + angles[:, DOF["thumb_ip_flexion"]]
     )
     cell = np.digitize(thumb, _THUMB_STEPS)
-    for level in np.digitize(angles[:, _MCP] + angles[:, _PIP], _CURL_STEPS).T:
+    for level in np.digitize(angles[:, MCP] + angles[:, PIP], _CURL_STEPS).T:
         cell = 3 * cell + level
-    return 2 * cell + (angles[:, _ABD[0]] - angles[:, _ABD[3]] > _SPREAD_STEP)
+    return 2 * cell + (angles[:, ABD[0]] - angles[:, ABD[3]] > _SPREAD_STEP)
 
 
 @cache
@@ -178,7 +178,7 @@ def in_split(angles: F32, split: Split) -> NDArray[np.bool_]:
 
 @cache
 def _average_hand() -> tuple[Skeleton, F32]:
-    """Skeleton of a hand of average length, scaled to the capsules' size, and its tips in their bones' frames (5, 3)."""
+    """Skeleton of an average hand, scaled to the capsules' size, and its tips in their bones' frames (5, 3)."""
     hands = library()
     middle = int(np.argsort(hands.length_mm)[len(hands.length_mm) // 2])
     hand = hands.skeletons.take(np.array(middle))
