@@ -8,6 +8,8 @@ import pytest
 
 from rt_hands import Camera, Hands2D, InvalidInput, Rig
 from rt_hands.layout import MIRROR, N_HAND, hand_slice
+from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE
+from rt_hands.lifting.chirality import right_handedness
 from rt_hands.lifting.identity import settle_sides
 from rt_hands.lifting.lift import lift
 
@@ -36,14 +38,25 @@ def ring_rig(views: int) -> Rig:
     return Rig(tuple(cameras))
 
 
-def hands_mm(seed: int = 0) -> np.ndarray:
-    """(170, 3): two hand-sized joint clouds 160 mm apart, their surface by OffsetRtc."""
-    rng = np.random.default_rng(seed)
+def hand_mm(side: int) -> np.ndarray:
+    """(21, 3) joints of a half-closed hand, 85 mm palm, palm towards +z; side 1 is the mirror image."""
+    joints = np.zeros((21, 3))
+    joints[list(PALM_JOINTS)] = PALM_TEMPLATE
+    for j in (2, 3, 4):
+        joints[j] = joints[j - 1] + (0.15, 0.25, 0.12)
+    for knuckle in (5, 9, 13, 17):
+        for j, (length, bend) in enumerate(((0.5, 0.4), (0.3, 1.0), (0.25, 1.4)), start=knuckle + 1):
+            joints[j] = joints[j - 1] + (0, length * np.cos(bend), length * np.sin(bend))
+    return joints * (-85 if side else 85, 85, 85)
+
+
+def hands_mm() -> np.ndarray:
+    """(170, 3): two hands 160 mm apart, their surface by OffsetRtc."""
     points = np.zeros((2, N_HAND, 3))
-    for hand, x in enumerate((-80.0, 80.0)):
-        points[hand, :21] = rng.normal(0, 35, (21, 3)) + (x, 0, 0)
-        points[hand, 0], points[hand, 9] = (x, 40, 0), (x, -40, 0)
-        points[hand, 21:] = points[hand, 9] + OffsetRtc.offsets_mm
+    for side, x in enumerate((-80.0, 80.0)):
+        # At different heights, or the two would fall on the same epipolar lines and pass for one hand.
+        points[side, :21] = hand_mm(side) + (x, -60 + 50 * side, 0)
+        points[side, 21:] = points[side, 9] + OffsetRtc.offsets_mm
     return points.reshape(170, 3)
 
 
@@ -100,6 +113,22 @@ def test_one_hand_named_differently_is_found() -> None:
     hands = run(points, rig)
     assert hands.present.tolist() == [True, False]
     assert np.abs(hands.points_world_mm[:21] - hands_mm()[:21]).max() < 8  # 3.9 mm seen at 1 px noise
+
+
+def test_handedness_is_read_from_the_shape() -> None:
+    joints = np.stack([hand_mm(0), hand_mm(1), np.full((21, 3), np.nan)])
+    right, left, absent = right_handedness(joints)
+    assert right > 0.5 and left == pytest.approx(-right) and np.isnan(absent)  # 0.77 palm lengths seen
+
+
+def test_sides_wrong_in_every_view_are_settled_by_the_shape() -> None:
+    rig, points = ring_rig(4), views_of(hands_mm(), ring_rig(4))
+    hands = run(points[:, MIRROR], rig)
+    np.testing.assert_allclose(hands.points_world_mm[:21], hands_mm()[:21], atol=2e-3)
+    only_left = points[:, MIRROR].copy()
+    only_left[:, hand_slice(0)] = (np.nan, np.nan, 0)  # the right hand, called left, alone
+    assert run(only_left, rig).present.tolist() == [True, False]
+    assert run(only_left, rig, settle=False).present.tolist() == [False, True]
 
 
 def test_hands_that_differ_are_not_merged() -> None:

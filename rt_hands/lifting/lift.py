@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.lifting.chirality import SURE, right_handedness
 from rt_hands.lifting.identity import exchange_hands, settle_sides
 from rt_hands.lifting.rtc import Rtc
 from rt_hands.types import Hands2D, Hands3D
@@ -44,7 +46,8 @@ def lift(
 
     hands_per_view: {camera id: Hands2D} for any of the rig's cameras, or one per camera in the rig's order.
     rtc: the network; the packaged default when None. fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
-    settle: exchange left and right in views that disagree with the others.
+    settle: exchange left and right in views that disagree with the others, and in all where the shapes of the hands
+    in 3D say so (see `chirality`).
     A hand is present when two or more views give RTC enough joints and its palm has a hand's size.
     Raises InvalidInput for an unknown camera or a wrong number of views.
     """
@@ -52,6 +55,29 @@ def lift(
     max_residual_px = MAX_RESIDUAL_OF_WIDTH * float(rig.size_px[:, 0].max())
     if settle:
         points_px = exchange_hands(points_px, settle_sides(points_px, rig, max_residual_px))
+    points = _triangulate(points_px, rig, max_residual_px)
+    if settle and _sides_are_wrong(points.world_mm):
+        points = points.exchanged()
+    return _with_surface(points, rtc or _default_rtc(), fusion)
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """The 170 points as the views give them: world_mm (170, 3), score, residual_px and views (170,)."""
+
+    world_mm: NDArray[np.float64]
+    score: NDArray[np.floating]
+    residual_px: NDArray[np.float64]
+    views: NDArray[np.int64]
+
+    def exchanged(self) -> _Points:
+        """Right and left under each other's name."""
+        return _Points(
+            self.world_mm[MIRROR], self.score[MIRROR], self.residual_px[MIRROR], self.views[MIRROR]
+        )
+
+
+def _triangulate(points_px: NDArray[np.float32], rig: Rig, max_residual_px: float) -> _Points:
     usable = np.isfinite(points_px[..., 0])
     scores = np.where(usable, points_px[..., 2], 0)
     world_mm, residual_px, views, used = _core.triangulate(
@@ -62,8 +88,14 @@ def lift(
         rig.cam_from_world,
         max_residual_px=max_residual_px,
     )
-    seen_score = (scores * used).sum(0) / np.maximum(used.sum(0), 1)
-    return _with_surface(world_mm, seen_score, residual_px, views, rtc or _default_rtc(), fusion)
+    return _Points(world_mm, (scores * used).sum(0) / np.maximum(used.sum(0), 1), residual_px, views)
+
+
+def _sides_are_wrong(world_mm: NDArray[np.float64]) -> bool:
+    """Whether the hands' shapes say that right and left are exchanged; unsure shapes (below SURE) don't."""
+    right, left = right_handedness(world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS])
+    votes = np.nan_to_num([right, -left])
+    return bool(votes.sum() < -SURE)
 
 
 def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> NDArray[np.float32]:
@@ -81,21 +113,15 @@ def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) 
     return np.stack([h.points_px for h in hands])
 
 
-def _with_surface(
-    world_mm: NDArray[np.float64],
-    score: NDArray[np.floating],
-    residual_px: NDArray[np.float64],
-    views: NDArray[np.int64],
-    rtc: Rtc,
-    fusion: float,
-) -> Hands3D:
-    hands_mm = world_mm.reshape(N_HANDS, N_HAND, 3).copy()
+def _with_surface(points: _Points, rtc: Rtc, fusion: float) -> Hands3D:
+    hands_mm = points.world_mm.reshape(N_HANDS, N_HAND, 3).copy()
+    residual_px, views = points.residual_px.astype(np.float32), points.views.astype(np.int32)
     joints_mm = hands_mm[:, :N_JOINTS].copy()
     palm_mm = np.linalg.norm(joints_mm[:, 9] - joints_mm[:, 0], axis=1)
     joints_mm[~((palm_mm > PALM_MM[0]) & (palm_mm < PALM_MM[1])) & np.isfinite(palm_mm)] = np.nan
     surface_mm, confidence = rtc(joints_mm, np.arange(N_HANDS))
     present = np.isfinite(surface_mm[:, 0, 0])
-    scores = score.reshape(N_HANDS, N_HAND).astype(np.float32)
+    scores = points.score.reshape(N_HANDS, N_HAND).astype(np.float32)
     joint_score = scores[:, :N_JOINTS].mean(1, keepdims=True)
     triangulated = np.isfinite(hands_mm[:, N_JOINTS:, :1])
     weight = np.where(triangulated, fusion, 0.0)
@@ -108,7 +134,7 @@ def _with_surface(
     return Hands3D(
         hands_mm.reshape(N_POINTS, 3),
         scores.reshape(N_POINTS),
-        residual_px.astype(np.float32),
-        views.astype(np.int32),
+        residual_px,
+        views,
         present,
     )
