@@ -1,0 +1,230 @@
+"""The few CUDA operations an engine needs, by pycuda; tests put a NumPy device in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference.tensorrt.graph import Graph, capture
+from rt_hands.inference.tensorrt.probe import Gpu, load_libcuda
+
+Array = NDArray[np.generic]
+Size3 = tuple[int, int, int]
+_NON_BLOCKING: Final = (
+    1  # CU_STREAM_NON_BLOCKING: work of others on the default stream must not break a recording
+)
+_PAGE: Final = 4096
+
+Launch = Callable[[str, Size3, Size3, Sequence[np.generic]], None]
+"""Queue a kernel: name, grid, block, arguments as NumPy scalars (pointers as uint64)."""
+
+PYCUDA_LINE: Final = "pip install pycuda (it needs nvcc to build)"
+
+
+class DeviceLost(InvalidInput):
+    """The CUDA context can't be used any more; the engine must be opened again."""
+
+
+class Device(Protocol):
+    """One GPU with its own stream. Addresses are plain integers. Every call belongs to one thread."""
+
+    gpu: Gpu
+    stream: int
+
+    def alloc(self, nbytes: int) -> int:
+        """Address of new device memory, freed by `close`. Raises InvalidInput where it doesn't fit."""
+        ...
+
+    def free(self, address: int) -> None:
+        """Give memory of `alloc` back."""
+        ...
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A host array that copies overlap with work on the GPU."""
+        ...
+
+    def upload(self, address: int, array: Array) -> None:
+        """Queue a copy of a pinned array to the device."""
+        ...
+
+    def download(self, array: Array, address: int) -> None:
+        """Queue a copy from the device into a pinned array."""
+        ...
+
+    def fill(self, address: int, value: int, nbytes: int) -> None:
+        """Queue setting bytes of device memory."""
+        ...
+
+    def mark(self) -> object:
+        """Queue a mark that `wait` waits for."""
+        ...
+
+    def wait(self, mark: object) -> None:
+        """Wait until the work queued before a mark is done."""
+        ...
+
+    def synchronise(self) -> None:
+        """Wait for all that is queued."""
+        ...
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """Record what `work` queues. Raises GraphRefused."""
+        ...
+
+    def load_kernels(self, image: bytes) -> Launch:
+        """Load a fatbin."""
+        ...
+
+    def close(self) -> None:
+        """Free the device memory and leave the context."""
+        ...
+
+
+class PycudaDevice:
+    """See `Device`. Uses the GPU's primary context, shared with torch or other engines of this process."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self._cuda = _import_pycuda()
+        self._libcuda = load_libcuda()
+        with self._sentences():
+            self._cuda.init()
+            self._context: Any = self._cuda.Device(gpu.index).retain_primary_context()
+            self._context.push()
+            self._stream = self._cuda.Stream(_NON_BLOCKING)
+        self.stream = int(self._stream.handle)
+        self._allocations: dict[int, Any] = {}
+        self._modules: list[Any] = []
+        self._pins: list[Any] = []
+
+    def alloc(self, nbytes: int) -> int:
+        with self._sentences():
+            allocation = self._cuda.mem_alloc(max(nbytes, 1))
+        self._allocations[int(allocation)] = allocation
+        return int(allocation)
+
+    def free(self, address: int) -> None:
+        with self._sentences():
+            self._stream.synchronize()
+            self._allocations.pop(address).free()
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        # NumPy's own memory, pinned afterwards: an array that outlives the engine stays valid.
+        array = _page_aligned(shape, np.dtype(dtype))
+        with self._sentences():
+            self._pins.append(self._cuda.register_host_memory(array))
+        return array
+
+    def upload(self, address: int, array: Array) -> None:
+        with self._sentences():
+            self._cuda.memcpy_htod_async(address, array, self._stream)
+
+    def download(self, array: Array, address: int) -> None:
+        with self._sentences():
+            self._cuda.memcpy_dtoh_async(array, address, self._stream)
+
+    def fill(self, address: int, value: int, nbytes: int) -> None:
+        with self._sentences():
+            self._cuda.memset_d8_async(address, value, nbytes, self._stream)
+
+    def mark(self) -> object:
+        with self._sentences():
+            event = self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING)
+            event.record(self._stream)
+        return event
+
+    def wait(self, mark: Any) -> None:
+        with self._sentences():
+            mark.synchronize()
+
+    def synchronise(self) -> None:
+        with self._sentences():
+            self._stream.synchronize()
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        return capture(self._libcuda, self.stream, work)
+
+    def load_kernels(self, image: bytes) -> Launch:
+        with self._sentences():
+            module = self._cuda.module_from_buffer(image)
+        self._modules.append(module)
+        functions: dict[str, Any] = {}
+
+        def launch(name: str, grid: Size3, block: Size3, arguments: Sequence[np.generic]) -> None:
+            with self._sentences():
+                if name not in functions:
+                    functions[name] = module.get_function(name)
+                functions[name](*arguments, block=block, grid=grid, stream=self._stream)
+
+        return launch
+
+    def close(self) -> None:
+        with self._sentences():
+            self._stream.synchronize()
+            for allocation in self._allocations.values():
+                allocation.free()
+            self._allocations.clear()
+            for pin in self._pins:
+                pin.base.unregister()
+            self._pins.clear()
+            self._modules.clear()
+            self._stream = None
+            self._context.pop()
+            self._context = None
+
+    def _sentences(self) -> _Sentences:
+        return _Sentences(self._cuda, self.gpu)
+
+
+class _Sentences:
+    """Turns pycuda's errors into ours: `with _Sentences(cuda, gpu): ...`."""
+
+    def __init__(self, cuda: Any, gpu: Gpu) -> None:
+        self._cuda, self._gpu = cuda, gpu
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and isinstance(error, self._cuda.Error):
+            raise cuda_error(self._cuda, self._gpu, error) from error
+
+
+def cuda_error(cuda: Any, gpu: Gpu, error: BaseException) -> InvalidInput:
+    """The sentence for a pycuda error: out of memory, an image the driver can't load, or a lost context."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, cuda.MemoryError) or "out of memory" in text:
+        return InvalidInput(
+            f"{gpu.name} is out of memory. Close other programs on it, or open the engine with a smaller max_batch."
+        )
+    if "no kernel image" in text or "ptx" in text.lower():
+        return InvalidInput(
+            f"The packaged CUDA kernels don't load on {gpu.label} ({text}). Update the NVIDIA driver, or rebuild "
+            "rt_hands where nvcc is: pip install --no-build-isolation -e ."
+        )
+    return DeviceLost(
+        f"The CUDA context on {gpu.name} was lost ({text}). Close this engine and open it again."
+    )
+
+
+def _page_aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    nbytes = max(int(np.prod(shape)) * dtype.itemsize, 1)
+    raw = np.zeros(nbytes + _PAGE, np.uint8)
+    start = -raw.ctypes.data % _PAGE
+    count = int(np.prod(shape))
+    return raw[start : start + nbytes][: count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def _import_pycuda() -> Any:
+    try:
+        import pycuda.driver as cuda
+    except ImportError as error:
+        raise MissingPart(f"pycuda does not load ({error}). {PYCUDA_LINE}") from error
+    return cuda
+
+
+__all__ = ["Array", "Device", "DeviceLost", "Launch", "PycudaDevice", "Size3", "cuda_error"]

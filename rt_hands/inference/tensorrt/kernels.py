@@ -1,0 +1,103 @@
+"""The project's own CUDA kernels: crops of uint8 pictures to network input, belief maps to points.
+
+Sources in csrc/cuda, compiled to fatbins when the package is built where nvcc is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.errors import MissingPart
+from rt_hands.inference.preprocess import Crop
+from rt_hands.inference.tensorrt.cuda import Device, Launch
+from rt_hands.types import Image
+
+CROP_DTYPE: Final = np.dtype(
+    [
+        ("bgr", "u8"),
+        ("width", "i4"),
+        ("height", "i4"),
+        ("block", "i4"),
+        ("reserved", "i4"),
+        ("block_from_crop", "f4", 6),
+    ]
+)
+"""`struct Crop` of csrc/cuda/preprocess.cu, 48 bytes."""
+
+BLACK: Final = 0.0
+_FOLDER: Final = Path(__file__).resolve().parent.parent / "cuda"
+
+
+def fatbin(name: str) -> bytes:
+    """A compiled kernel file. Raises MissingPart where the package was built without nvcc."""
+    path = _FOLDER / f"{name}.fatbin"
+    if not path.is_file():
+        raise MissingPart(
+            f"The CUDA kernels are not in this installation ({path.name} is absent): it was built without nvcc. "
+            "Install the CUDA toolkit and rebuild rt_hands: pip install --no-build-isolation -e ."
+        )
+    return path.read_bytes()
+
+
+class Kernels:
+    """The kernels loaded on a device; each call queues one launch on its stream."""
+
+    def __init__(self, device: Device) -> None:
+        self._crop: Launch = device.load_kernels(fatbin("preprocess"))
+        self._decode: Launch = device.load_kernels(fatbin("decode"))
+
+    def crop_rgb(self, crops: int, out: int, dtype: str, batch: int, side_px: int) -> None:
+        """Crops (B,) at address `crops` -> (B, 3, side, side) RGB 0..1 of `dtype` at `out`, black outside."""
+        grid = (-(-side_px // 32), -(-side_px // 8), batch)
+        arguments = (np.uint64(crops), np.uint64(out), np.int32(side_px), np.float32(BLACK))
+        self._crop(f"crop_rgb_{dtype}", grid, (32, 8, 1), arguments)
+
+    def decode(
+        self, maps: int, dtype: str, shape: tuple[int, int, int, int], points: int, affine: int, out: int
+    ) -> None:
+        """Belief maps (B, C, h, w) at `maps`, affine (B, 2, 3) -> the first `points` decoded, (B, points, 3) at `out`."""
+        batch, channels, height, width = shape
+        sizes = (np.int32(channels), np.int32(height), np.int32(width))
+        arguments = (np.uint64(maps), *sizes, np.uint64(affine), np.uint64(out))
+        self._decode(f"decode_{dtype}", (points, batch, 1), (128, 1, 1), arguments)
+
+
+def visible_rect(image: Image, crop: Crop) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it."""
+    height, width = image.shape[:2]
+    x0, y0 = max(crop.left, 0), max(crop.top, 0)
+    x1, y1 = min(crop.left + crop.side, width), min(crop.top + crop.side, height)
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, 0, 0)
+
+
+def describe_crop(
+    crop: Crop, rect: tuple[int, int, int, int], address: int, side_px: int
+) -> NDArray[np.void]:
+    """The kernel's view of a crop whose visible part lies at a device address: () CROP_DTYPE.
+
+    Blocks of 1, 2, 4 .. pixels, doubled while a crop pixel is over two blocks wide, as `preprocess.cut` halves.
+    """
+    x0, y0, x1, y1 = rect
+    zoom = crop.side / side_px
+    block = 1
+    while zoom > 2 * block:
+        block *= 2
+    step = zoom / block
+    shift = [
+        ((start - origin) + 0.5 * zoom) / block - 0.5 for start, origin in ((crop.left, x0), (crop.top, y0))
+    ]
+    matrix = (step, 0.0, shift[0], 0.0, step, shift[1])
+    return np.array((address, x1 - x0, y1 - y0, block, 0, matrix), CROP_DTYPE)
+
+
+def bytes_needed(rects: Sequence[tuple[int, int, int, int]]) -> int:
+    """Bytes of the visible parts, packed."""
+    return sum(3 * (x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in rects)
+
+
+__all__ = ["CROP_DTYPE", "Kernels", "bytes_needed", "describe_crop", "fatbin", "visible_rect"]

@@ -1,0 +1,170 @@
+"""The owner thread, the driver probe, graphs by ctypes, and a process without a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference.tensorrt import graph as graphs
+from rt_hands.inference.tensorrt import probe
+from rt_hands.inference.tensorrt.owner import Owner
+
+
+def test_owner_runs_everything_in_one_thread_and_raises_there():
+    owner = Owner("The test")
+    assert owner.call(threading.get_ident) == owner.call(threading.get_ident) != threading.get_ident()
+    assert owner.call(lambda: owner.call(lambda: 7)) == 7
+    with pytest.raises(ZeroDivisionError):
+        owner.call(lambda: 1 / 0)
+    owner.close()
+    owner.close()
+    with pytest.raises(InvalidInput, match="The test was closed"):
+        owner.call(int)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork on this system.")
+def test_a_forked_child_gets_a_sentence_and_does_not_hang():
+    owner = Owner("The engine of x.onnx")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            owner.call(int)
+        except InvalidInput as error:
+            os.write(write, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert b"fork after CUDA started" in os.read(read, 1000)
+    owner.close()
+
+
+class Libcuda:
+    """A driver for `find_gpu`: count GPUs, or an error code from cuInit."""
+
+    def __init__(self, count=1, init=0):
+        self.count, self.init = count, init
+
+    def cuInit(self, flags):
+        return self.init
+
+    def cuDeviceGetCount(self, out):
+        return _put(out, self.count)
+
+    def cuDeviceGet(self, out, index):
+        return _put(out, index)
+
+    def cuDeviceGetName(self, buffer, size, device):
+        buffer.value = b"NVIDIA Test"
+        return 0
+
+    def cuDeviceGetAttribute(self, out, key, device):
+        return _put(out, {75: 8, 76: 9}[key])
+
+    def cuDriverGetVersion(self, out):
+        return _put(out, 12080)
+
+    def cuGetErrorName(self, code, out):
+        ctypes.cast(out, ctypes.POINTER(ctypes.c_char_p))[0] = {100: b"CUDA_ERROR_NO_DEVICE"}.get(
+            code, b"CUDA_ERROR"
+        )
+        return 0
+
+
+def _put(out, value):
+    ctypes.cast(out, ctypes.POINTER(ctypes.c_int))[0] = value
+    return 0
+
+
+def test_probe_reads_the_gpu_and_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(probe, "_pid", None)
+    assert probe.find_gpu(libcuda=Libcuda()) == probe.Gpu(0, "NVIDIA Test", (8, 9), 12080)
+    with pytest.raises(MissingPart, match="There is no GPU 1: the NVIDIA driver finds 1"):
+        probe.find_gpu(1, Libcuda())
+    with pytest.raises(MissingPart, match=r"no GPU it can use \(CUDA_ERROR_NO_DEVICE\)"):
+        probe.find_gpu(libcuda=Libcuda(init=100))
+    with pytest.raises(MissingPart, match="before this process was forked"):
+        probe.find_gpu(libcuda=Libcuda(init=3))
+    monkeypatch.setattr(probe, "_pid", -1)
+    with pytest.raises(MissingPart, match="before this process was forked"):
+        probe.find_gpu(libcuda=Libcuda())
+
+
+class GraphCuda(Libcuda):
+    """The graph calls of a driver; `fail` names one that answers an error."""
+
+    def __init__(self, fail=""):
+        super().__init__()
+        self.fail, self.calls = fail, []
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.calls.append(name)
+            if name == self.fail:
+                return 900
+            if name in ("cuStreamEndCapture", "cuGraphInstantiateWithFlags"):
+                out = arguments[1] if name == "cuStreamEndCapture" else arguments[0]
+                ctypes.cast(out, ctypes.POINTER(ctypes.c_void_p))[0] = 77
+            return 0
+
+        return call
+
+
+def test_driver_graphs_begin_end_and_free_in_order():
+    cuda, done = GraphCuda(), []
+    graph = graphs.capture(cuda, 5, lambda: done.append(1))
+    graph.launch()
+    graph.close()
+    graph.close()
+    order = ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy"]
+    assert cuda.calls == [*order, "cuGraphLaunch", "cuGraphExecDestroy"] and done == [1]
+
+
+@pytest.mark.parametrize(
+    "fail", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"]
+)
+def test_a_failing_driver_refuses_the_graph(fail):
+    with pytest.raises(graphs.GraphRefused, match="CUDA_ERROR"):
+        graphs.capture(GraphCuda(fail), 5, lambda: None)
+
+
+def test_work_that_raises_under_capture_still_ends_it():
+    cuda = GraphCuda()
+    with pytest.raises(ZeroDivisionError):
+        graphs.capture(cuda, 5, lambda: 1 / 0)
+    assert cuda.calls == ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphDestroy"]
+
+
+def test_without_a_gpu_the_process_lives_and_says_so(tmp_path):
+    """In a process of its own: TensorRT without a GPU segfaults where it is asked before the driver."""
+    code = """
+        import sys
+        from pathlib import Path
+        from rt_hands.errors import MissingPart
+        from rt_hands.inference.tensorrt import why_not
+        from rt_hands.inference.tensorrt.engine import TensorRtEngine
+        try:
+            TensorRtEngine(Path("any.onnx"))
+        except MissingPart as error:
+            print("said:", error)
+        print("why:", why_not())
+        print("imported:", [m for m in sys.modules if m in ("tensorrt", "tensorrt_rtx", "pycuda")])
+    """
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "said: " in done.stdout and "Use --engine onnxruntime." in done.stdout
+    assert "why: None" not in done.stdout and "imported: []" in done.stdout
+    assert done.stdout.count("\n") == 3 and done.stderr == ""
