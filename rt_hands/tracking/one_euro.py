@@ -36,7 +36,10 @@ class OneEuro:
         self._points = self._speed = None
 
     def __call__(self, points_px: NDArray[np.floating], t_ns: int, size_px: float) -> Points:
-        """Smoothed points, (N, 2) px in and out. A time not later than the last one returns the last points."""
+        """Smoothed points, (N, 2) px or (N, 3) mm in and out, size_px in the same unit.
+
+        A time not later than the last one returns the last points.
+        """
         points = points_px.astype(np.float64)
         if self._points is None or self._speed is None:
             self._points, self._speed, self._t_ns = points, np.zeros_like(points), t_ns
@@ -46,8 +49,8 @@ class OneEuro:
             return self._points
         speed = (points - self._points) / dt
         self._speed = self._speed + _share(self.smoothing.d_cutoff_hz, dt) * (speed - self._speed)
-        # One cutoff for x and y of a point: filtering them apart bends straight paths.
-        sizes_per_s = np.hypot(self._speed[:, 0], self._speed[:, 1])[:, None] / max(size_px, 1.0)
+        # One cutoff for all axes of a point: filtering them apart bends straight paths.
+        sizes_per_s = np.linalg.norm(self._speed, axis=1, keepdims=True) / max(size_px, 1.0)
         share = _share(self.smoothing.min_cutoff_hz + self.smoothing.beta * sizes_per_s, dt)
         self._points = self._points + share * (points - self._points)
         self._t_ns = t_ns

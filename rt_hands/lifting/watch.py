@@ -1,0 +1,83 @@
+"""A camera that was moved, swapped or set to another lens, noticed by how far its rays miss the hands."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.camera import Camera, Rig
+from rt_hands.layout import JOINT_ORDERS
+from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH
+from rt_hands.types import Hands2D, Hands3D
+
+WINDOW = 45
+"""FrameSets looked back on: 1.5 s at 30 fps, so that a hand hidden for a moment accuses nobody."""
+MOST_SHARE = 0.5
+"""A camera is named when its median miss is beyond this share of what triangulation rejects, and ..."""
+TIMES_OTHERS = 3.0
+"""... this many times that of the better cameras."""
+
+
+class RigWatch:
+    """Feed it what every view measured and the hands lifted from them; it answers a sentence when a camera is off."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
+        self._told: set[str] = set()
+        self._latest: dict[str, NDArray[np.float32]] = {}
+
+    def misses_px(self) -> dict[str, float]:
+        """Median distance of each camera's joints from the lifted hands drawn back, px; NaN before it has any."""
+        return {
+            camera: float(np.median(misses)) if misses else np.nan
+            for camera, misses in self._misses_px.items()
+        }
+
+    def update(self, measured: Mapping[str, Hands2D], hands: Hands3D) -> str | None:
+        """Take in one FrameSet. A sentence the first time that a camera looks wrong, else None."""
+        joints = JOINT_ORDERS["mediapipe"]
+        drawn_px = dict(zip(self.rig.ids, self.rig.project(hands.points_world_mm[joints]), strict=True))
+        for camera, view in measured.items():
+            apart = np.linalg.norm(view.points_px[joints, :2] - drawn_px[camera], axis=1)
+            if np.isfinite(apart).sum() >= 10:
+                self._misses_px[camera].append(float(np.nanmedian(apart)))
+                self._latest[camera] = view.points_px[joints]
+        return self._accuse(hands.points_world_mm[joints])
+
+    def _accuse(self, joints_mm: NDArray[np.float64]) -> str | None:
+        full = [c for c, misses in self._misses_px.items() if len(misses) == WINDOW and c not in self._told]
+        misses = self.misses_px()
+        limit_px = MOST_SHARE * MAX_RESIDUAL_OF_WIDTH * float(self.rig.size_px[:, 0].max())
+        # The better cameras set the measure: with two of four swapped the median is half wrong itself.
+        known = [miss for miss in misses.values() if np.isfinite(miss)]
+        others = float(np.percentile(known, 25)) if known else np.nan
+        wrong = [c for c in full if misses[c] > max(limit_px, TIMES_OTHERS * others)]
+        # With two views nobody can say which of them is wrong.
+        if not wrong or len(self.rig) < 3:
+            return None
+        self._told.update(wrong)
+        swapped = self._swapped(wrong, joints_mm, limit_px)
+        if swapped:
+            return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
+        return " ".join(
+            f"Camera '{c}' misses the hands of the other views by {misses[c]:.0f} px: it was moved, swapped or set to "
+            "another picture size since the calibration. Calibrate again or leave it out."
+            for c in wrong
+        )
+
+    def _swapped(
+        self, wrong: list[str], joints_mm: NDArray[np.float64], limit_px: float
+    ) -> tuple[str, str] | None:
+        for a, b in combinations(wrong, 2):
+            if all(self._miss(self.rig[x], y, joints_mm) < limit_px for x, y in ((a, b), (b, a))):
+                return a, b
+        return None
+
+    def _miss(self, camera: Camera, pictures_of: str, joints_mm: NDArray[np.float64]) -> float:
+        apart = np.linalg.norm(self._latest[pictures_of][:, :2] - camera.project(joints_mm), axis=1)
+        return float(np.nanmedian(apart)) if np.isfinite(apart).any() else np.inf
