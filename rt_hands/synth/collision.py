@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.synth.skeleton import DIGIT_BONES
+from rt_hands.synth.skeleton import DIGIT_BONES, METACARPALS
 
 F32 = NDArray[np.float32]
 
@@ -15,30 +15,46 @@ REFERENCE_LENGTH_MM: Final = 185.0
 """Hand length (wrist to middle fingertip) that the radii belong to; they scale with the hand."""
 
 # 15 phalanges (thumb metacarpal, proximal, distal; then proximal, middle, distal of each finger), then 4 palm rays.
+# Most flesh lies on the palmar side of the bone: the capsules' axes are shifted that way. Both from the average mesh.
 _PHALANX_RADII: Final = (
-    (13.0, 10.5, 9.0),
-    (9.5, 8.2, 7.0),
-    (9.5, 8.3, 7.2),
-    (9.2, 8.0, 7.0),
-    (8.2, 7.0, 6.2),
+    (13.5, 10.5, 8.5),
+    (10.0, 8.6, 7.2),
+    (10.0, 8.7, 7.4),
+    (9.6, 8.4, 7.2),
+    (8.4, 7.2, 6.2),
 )
-_PALM_RADII: Final = (12.0, 12.0, 12.0, 11.0)
+_PALM_RADII: Final = (13.0, 13.0, 13.0, 13.0)
 RADII_MM: Final = np.array([*np.ravel(_PHALANX_RADII), *_PALM_RADII], np.float32)
+_SHIFT_MM: Final = np.array([*((4.0, 3.0, 3.5) + (3.0, 2.8, 2.2) * 4), *(5.0,) * 4], np.float32)
 N_CAPSULES: Final = len(RADII_MM)
-SOFT: Final = 0.74  # flesh gives: capsules may come this near, as a share of the sum of their radii
+FOREARM_RADII_MM: Final = np.array([20.0, 25.0], np.float32)
+"""Of the forearm's half near the wrist and the other."""
+SOFT: Final = 0.7  # flesh gives: capsules may come this near, as a share of the sum of their radii
 
 
-def capsules(centres: F32, tips: F32) -> tuple[F32, F32]:
-    """Ends (N, 19, 3) of the capsules' axes from posed bone centres (N, 21, 3) and fingertips (N, 5, 3)."""
+_CAPSULE_BONES: Final = np.concatenate([DIGIT_BONES.ravel(), METACARPALS[1:]])
+
+
+def capsules(turns: F32, centres: F32, tips: F32, scale: F32) -> tuple[F32, F32]:
+    """Ends (N, 19, 3) of the capsules' axes of posed hands.
+
+    Bones' turns (N, 21, 3, 3) and centres (N, 21, 3), fingertips (N, 5, 3), scale (N,): length / reference length.
+    """
     joints = centres[:, DIGIT_BONES]  # (N, 5, 3, 3)
-    start = joints.reshape(len(centres), 15, 3)
     # A fingertip's capsule ends a radius before the skin does.
     last = joints[:, :, 2] + 0.7 * (tips - joints[:, :, 2])
     end = np.concatenate([joints[:, :, 1:], last[:, :, None]], axis=2).reshape(len(centres), 15, 3)
-    knuckles = joints[:, 1:, 0]
-    palm_start = centres[:, 1:2] + 0.3 * (knuckles - centres[:, 1:2])
-    palm_end = centres[:, 1:2] + 0.9 * (knuckles - centres[:, 1:2])
-    return np.concatenate([start, palm_start], axis=1), np.concatenate([end, palm_end], axis=1)
+    knuckles, wrist = joints[:, 1:, 0], centres[:, 1:2]
+    starts = [joints.reshape(len(centres), 15, 3), wrist + 0.3 * (knuckles - wrist)]
+    ends = [end, wrist + 0.9 * (knuckles - wrist)]
+    palmar = turns[:, _CAPSULE_BONES][..., 2] * (_SHIFT_MM[:, None] * np.reshape(scale, (-1, 1, 1)))
+    return np.concatenate(starts, axis=1) + palmar, np.concatenate(ends, axis=1) + palmar
+
+
+def forearm(wrist: F32, elbow: F32) -> tuple[F32, F32]:
+    """Ends (N, 2, 3) of the forearm's two capsules, from the wrist (N, 3) to the elbow cut (N, 3)."""
+    along = [wrist + share * (elbow - wrist) for share in (0.06, 0.4, 0.8)]
+    return np.stack(along[:2], axis=1), np.stack(along[1:], axis=1)
 
 
 def segment_distance(p: F32, p_end: F32, q: F32, q_end: F32) -> F32:

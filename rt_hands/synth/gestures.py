@@ -36,9 +36,10 @@ THUMBS: Final = {
     "wide": (-18, 16, 0, 4, 0),
     "side": (6, -24, 0, 12, 14),
     "across": (20, 12, 8, 38, 48),
-    "over": (16, 8, 8, 30, 48),
+    "over": (13, 8, 8, 30, 48),
+    "locked": (18, 16, 8, 38, 48),
     "tucked": (30, -2, 8, 46, 40),
-    "under": (17, 2, 8, 22, 20),
+    "under": (14, -3, 8, 22, 20),
     "pinch": (9, 10, 4, 26, 30),
     "round": (4, 16, 4, 18, 22),
     "oppose": (22, 16, 10, 28, 22),
@@ -56,7 +57,7 @@ half_open       round   QQQH  0.3
 claw            wide    KKKK  1.1
 hook            side    KKKK  0.0
 fist            over    CCCC  0.0
-fist_tucked     across  LLLL  0.0
+fist_tucked     locked  LLLL  0.0
 thumbs_up       up      CCCC  0.0
 thumbs_side     side    CCCC  0.0
 point           across  SCCC  0.0
@@ -105,7 +106,7 @@ asl_n           under   FFCC  0.0
 asl_o           pinch   OOOO  0.0
 asl_p           under   SFCC  0.2
 asl_r           across  SSCC -0.4
-asl_s           across  LLLL  0.0
+asl_s           locked  LLLL  0.0
 asl_t           under   LCCC  0.1
 asl_u           across  SSCC -0.1
 asl_v           across  SSCC  1.4

@@ -34,7 +34,8 @@ TWIST_FREE_MM: Final = 25.0  # skin this near the wrist does not turn with the f
 class Subject:
     """One person's right hand at rest, in the hand frame (see `skeleton`), mm. `id` -1: not in the fixed list.
 
-    `vertices_mm` (V, 3); `coefficients` (84, 85): see `HandModel.subjects`; `length_mm`: wrist to middle fingertip.
+    `vertices_mm` (V, 3); `coefficients` (84, 85), `normal_coefficients` (63, 64): see `HandModel.subjects`;
+    `length_mm`: wrist to middle fingertip.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Subject:
     vertices_mm: NDArray[np.float32]
     skeleton: skeleton.Skeleton
     coefficients: NDArray[np.float32]
+    normal_coefficients: NDArray[np.float32]
     length_mm: float
 
 
@@ -134,7 +136,8 @@ class HandModel:
 
         A subject's `coefficients` (84, 85) make its 85 points by one product: row 4 b + i (i < 3) is the point's
         share of bone b times its place in the bone's rest frame, row 4 b + 3 the share itself, so that
-        point = sum_b [turn_b | centre_b] @ coefficients[4 b : 4 b + 4], exactly the skinned mesh's point.
+        point = sum_b [turn_b | centre_b] @ coefficients[4 b : 4 b + 4], exactly the skinned mesh's point. Likewise the
+        surface's normals, but for their length: normal = sum_b turn_b @ normal_coefficients[3 b : 3 b + 3].
         """
         vertices, centres = self._rest(shapes)
         numbers = [-1] * len(shapes) if ids is None else ids
@@ -150,8 +153,18 @@ class HandModel:
         for places, columns in ((self.fingertips, TIP_JOINTS), (self.surface, slice(N_JOINTS, None))):
             coefficients[:, :, columns] = self._local(places, vertices, rest)
         flat = coefficients.reshape(4 * len(BONES), -1).astype(np.float32)
+        single = vertices.astype(np.float32)
         length = float(np.linalg.norm(tips[2]))
-        return Subject(number, shape, vertices.astype(np.float32), rest, flat, length)
+        return Subject(number, shape, single, rest, flat, self._normal_coefficients(single, rest), length)
+
+    def _normal_coefficients(
+        self, vertices: NDArray[np.float32], rest: skeleton.Skeleton
+    ) -> NDArray[np.float32]:
+        """Bone-wise shares of the surface points' rest normals, in the bones' rest frames: (63, 64)."""
+        normals = at(self.surface, self._normals(vertices, self.faces[RIGHT]))
+        share = np.einsum("pk,pkb->pb", self.surface.weights, self.weights[self.surface.vertices])
+        local = np.einsum("pb,pi,bij->bjp", share, normals, rest.rest)
+        return local.reshape(3 * len(BONES), -1).astype(np.float32)
 
     def _local(
         self, places: Places, vertices: NDArray[np.float64], rest: skeleton.Skeleton

@@ -27,12 +27,13 @@ _SOURCES: Final = ("arm_model.py", "skeleton.py", "hand.py", "subjects.py", "sur
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """All 600 hands: vertices_mm (600, V, 3), skeletons (600, ...), coefficients (600, 84, 85), length_mm (600,)."""
+    """All 600 hands, fields as in `hand.Subject` with people as the first axis."""
 
     template: ArmTemplate
     skeletons: skeleton.Skeleton
     vertices_mm: NDArray[np.float32]
     coefficients: NDArray[np.float32]
+    normal_coefficients: NDArray[np.float32]
     length_mm: NDArray[np.float32]
 
 
@@ -52,6 +53,7 @@ def _make() -> dict[str, NDArray[Any]]:
     out |= {f"skeleton_{k}": v for k, v in _fields(skeletons).items()}
     out["vertices_mm"] = np.stack([s.vertices_mm for s in made])
     out["coefficients"] = np.stack([s.coefficients for s in made])
+    out["normal_coefficients"] = np.stack([s.normal_coefficients for s in made])
     out["length_mm"] = np.array([s.length_mm for s in made], np.float32)
     return out
 
@@ -79,6 +81,7 @@ def library() -> Library:
         skeleton.Skeleton(**of["skeleton_"]),
         parts["vertices_mm"],
         parts["coefficients"],
+        parts["normal_coefficients"],
         parts["length_mm"],
     )
 
@@ -99,5 +102,6 @@ def subject(number: int) -> Subject:
         all_hands.vertices_mm[number],
         all_hands.skeletons.take(np.array(number)),
         all_hands.coefficients[number],
+        all_hands.normal_coefficients[number],
         float(all_hands.length_mm[number]),
     )

@@ -18,12 +18,16 @@ from rich.table import Table
 
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import N_JOINTS, N_SURFACE
-from rt_hands.synth import poses, skeleton, subjects
-from rt_hands.synth.arm_model import BONES
+from rt_hands.synth import poses, skeleton, subjects, visibility
+from rt_hands.synth.collision import FOREARM_RADII_MM, RADII_MM, REFERENCE_LENGTH_MM, capsules, forearm
+from rt_hands.synth.hand import TIP_JOINTS
 from rt_hands.synth.library import library
 
 F32 = NDArray[np.float32]
 _POSES_PER_SUBJECT: Final = 16  # samples of one person share their matrix product
+_CHUNK: Final = 512  # hands whose bones fit the cache
+_VISIBILITY_CHUNK: Final = 32  # hands whose rays do
+MIDDLE_KNUCKLE: Final = int(skeleton.DIGIT_BONES[2, 0])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,20 +50,52 @@ def points_of(subject: NDArray[np.int64], angles: F32) -> F32:
     Exactly the skinned mesh's points, without the mesh. Fastest where equal subjects stand together.
     """
     hands = library()
-    turns, centres = skeleton.forward(hands.skeletons.take(subject), angles)
-    return _assemble(subject, turns, centres)
+    out = np.empty((len(subject), N_JOINTS + N_SURFACE, 3), np.float32)
+    for i in range(0, len(subject), _CHUNK):
+        some = slice(i, i + _CHUNK)
+        turns, centres = skeleton.forward(hands.skeletons.take(subject[some]), angles[some])
+        bones = np.concatenate([turns, centres[..., None]], axis=3)
+        out[some] = _by_subject(subject[some], bones, hands.coefficients)
+    return out
 
 
-def _assemble(subject: NDArray[np.int64], turns: F32, centres: F32) -> F32:
-    bones = np.concatenate([turns, centres[..., None]], axis=3)  # (n, 21, 3, 4)
-    rows = np.ascontiguousarray(bones.transpose(0, 2, 1, 3)).reshape(len(subject), 3, 4 * len(BONES))
-    out = np.empty((len(subject), 3, N_JOINTS + N_SURFACE), np.float32)
-    coefficients = library().coefficients
+def _by_subject(subject: NDArray[np.int64], bones: F32, coefficients: F32) -> F32:
+    """Bones (n, 21, 3, C) times each subject's coefficients (600, 21 C, P): (n, P, 3); one product a run of equals."""
+    rows = np.ascontiguousarray(bones.transpose(0, 2, 1, 3)).reshape(len(subject), 3, -1)
+    out = np.empty((len(subject), 3, coefficients.shape[2]), np.float32)
     edges = np.flatnonzero(np.diff(subject)) + 1
     for start, stop in zip((0, *edges), (*edges, len(subject)), strict=True):
         block = rows[start:stop].reshape(-1, rows.shape[2])
         out[start:stop] = (block @ coefficients[subject[start]]).reshape(-1, 3, out.shape[2])
     return out.transpose(0, 2, 1)
+
+
+def seen_by_rig(rng: np.random.Generator, subject: NDArray[np.int64], angles: F32) -> F32:
+    """Surface points that at least one of four cameras round each hand sees: (n, 64) 0 or 1. See `visibility`."""
+    out = [
+        _seen(rng, subject[i : i + _VISIBILITY_CHUNK], angles[i : i + _VISIBILITY_CHUNK])
+        for i in range(0, len(subject), _VISIBILITY_CHUNK)
+    ]
+    return np.concatenate(out)
+
+
+def _seen(rng: np.random.Generator, subject: NDArray[np.int64], angles: F32) -> F32:
+    hands = library()
+    turns, centres = skeleton.forward(hands.skeletons.take(subject), angles)
+    points = _by_subject(subject, np.concatenate([turns, centres[..., None]], axis=3), hands.coefficients)
+    normals = _by_subject(subject, turns, hands.normal_coefficients)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    elbow = centres[:, 0] + np.einsum("nij,nj->ni", turns[:, 0], hands.vertices_mm[subject, -1])
+    scale = hands.length_mm[subject] / np.float32(REFERENCE_LENGTH_MM)
+    pairs = zip(
+        capsules(turns, centres, points[:, TIP_JOINTS], scale), forearm(centres[:, 0], elbow), strict=True
+    )
+    start, end = (np.concatenate(pair, axis=1) for pair in pairs)
+    radii = np.append(RADII_MM, FOREARM_RADII_MM) * scale[:, None]
+    cameras = visibility.random_cameras(rng, len(subject), centres[:, MIDDLE_KNUCKLE])
+    return (
+        visibility.seen(points[:, N_JOINTS:], normals, start, end, radii, cameras).any(1).astype(np.float32)
+    )
 
 
 def random_rotations(rng: np.random.Generator, n: int) -> F32:
@@ -97,20 +133,24 @@ class PointSampler:
         points = points_of(subject, angles) @ random_rotations(rng, n)
         order = rng.permutation(n)
         points = points[order]
-        visible = np.ones((n, N_SURFACE), np.float32)
+        visible = (
+            seen_by_rig(rng, subject, angles)[order]
+            if self.visibility
+            else np.ones((n, N_SURFACE), np.float32)
+        )
         return PointBatch(points[:, :N_JOINTS], points[:, N_JOINTS:], visible, subject[order], angles[order])
 
 
 def main(n: int = 8192, batches: int = 4, split: subjects.Split = "train") -> None:
     """Samples a second and process, with and without visibility."""
     table = Table("visibility", "samples / s", title=f"3D-only samples, {split}, one process")
-    for visibility in (False, True):
-        sampler = PointSampler(split, 0, visibility)
+    for with_visibility in (False, True):
+        sampler = PointSampler(split, 0, with_visibility)
         sampler.batch(0, 256)
         start = time.perf_counter()
         for index in range(batches):
             sampler.batch(index, n)
-        table.add_row(str(visibility), f"{n * batches / (time.perf_counter() - start):,.0f}")
+        table.add_row(str(with_visibility), f"{n * batches / (time.perf_counter() - start):,.0f}")
     Console().print(table)
 
 

@@ -63,6 +63,7 @@ class Skeleton:
 
     `centres` (..., 21, 3): where each bone of `BONES` turns. `rest` (..., 21, 3, 3): its rest frame, columns x, y, z.
     `before`, `after` (..., 5, 3, 3, 3): fixed turns on either side of a digit joint's angles.
+    `offsets` (..., 5, 3, 3): place of a digit's joints in the frame of the bone before.
     `rest_angles` (..., 27): the angles at which the rest shape stands.
     """
 
@@ -70,6 +71,7 @@ class Skeleton:
     rest: NDArray[np.float32]
     before: NDArray[np.float32]
     after: NDArray[np.float32]
+    offsets: NDArray[np.float32]
     rest_angles: NDArray[np.float32]
 
     def take(self, index: NDArray[np.int64]) -> Skeleton:
@@ -173,7 +175,9 @@ def build(centres: NDArray[np.float64], tips: NDArray[np.float64]) -> Skeleton:
             flexion, z, y = _split_xzy(turn)
             angles[_FLEXION[digit, k]] = flexion
             after[digit, k] = rot(2, np.array(z)) @ rot(1, np.array(y))
-    single = (a.astype(np.float32) for a in (centres, rest, before, after, angles))
+    parents = np.concatenate([METACARPALS[:, None], DIGIT_BONES[:, :2]], axis=1)
+    offsets = np.einsum("dkji,dkj->dki", rest[parents], centres[DIGIT_BONES] - centres[parents])
+    single = (a.astype(np.float32) for a in (centres, rest, before, after, offsets, angles))
     return Skeleton(*single)
 
 
@@ -229,19 +233,10 @@ def forward(
     turns[:, 0] = wrist.swapaxes(-1, -2)
     for finger, name in ((3, "ring_arch"), (4, "pinky_arch")):
         turns[:, METACARPALS[finger]] = rot(0, angles[:, DOF[name]])
-    above_turn = turns[:, METACARPALS]
-    above_centre = centres[:, METACARPALS]
-    above_rest, above_rest_centre = (
-        skeleton.rest[..., METACARPALS, :, :],
-        skeleton.centres[..., METACARPALS, :],
-    )
+    above_turn, above_centre = turns[:, METACARPALS], centres[:, METACARPALS]
     for k, turn in enumerate(_digit_turns(angles, skeleton)):
-        bones = DIGIT_BONES[:, k]
-        rest_centre = skeleton.centres[..., bones, :]
-        # Offset of this joint in its parent's frame; the parents of the first joints are metacarpals.
-        offset = np.einsum("...ji,...j->...i", above_rest, rest_centre - above_rest_centre)
-        centre = above_centre + np.einsum("...ij,...j->...i", above_turn, offset)
+        offset = skeleton.offsets[..., k, :]
+        above_centre = above_centre + (above_turn @ offset[..., None])[..., 0]
         above_turn = above_turn @ turn
-        turns[:, bones], centres[:, bones] = above_turn, centre
-        above_centre, above_rest, above_rest_centre = centre, skeleton.rest[..., bones, :, :], rest_centre
+        turns[:, DIGIT_BONES[:, k]], centres[:, DIGIT_BONES[:, k]] = above_turn, above_centre
     return turns, centres

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from rt_hands.errors import InvalidInput
 from rt_hands.synth import poses, skeleton
 from rt_hands.synth.arm_model import BONES
-from rt_hands.synth.collision import RADII_MM, REFERENCE_LENGTH_MM, capsules, mutual_depth, own_depth
+from rt_hands.synth.collision import (
+    FOREARM_RADII_MM,
+    RADII_MM,
+    REFERENCE_LENGTH_MM,
+    capsules,
+    forearm,
+    mutual_depth,
+    own_depth,
+)
 from rt_hands.synth.gestures import GESTURE_NAMES, GESTURES
 from rt_hands.synth.hand import LEFT, RIGHT, TIP_JOINTS, Subject
 from rt_hands.synth.subjects import Split
@@ -38,7 +46,6 @@ Kind = Literal[
 
 _CANDIDATES: Final = 24
 CONTACT_SOFT: Final = 0.93  # touching hands dent each other less than a fist's own fingers do
-_FOREARM_RADII: Final = np.array([20.0, 25.0], np.float32)  # its half near the wrist, and the other
 _FLIP: Final = np.array([-1.0, 1.0, 1.0], np.float32)
 
 
@@ -273,12 +280,11 @@ def _hand_capsules(subject: Subject, angles: F32) -> tuple[F32, F32, NDArray[np.
     tips = centres[:, last] + np.einsum(
         "ndij,dj->ndi", turns[:, last], np.stack([local[d, :, d] for d in range(5)])
     )
-    start, end = capsules(centres, tips)
-    clear = own_depth(start, end, subject.length_mm / REFERENCE_LENGTH_MM) < 0.0
-    elbow = turns[:, 0] @ subject.vertices_mm[-1]
-    along = [centres[:, 0] + share * elbow for share in (0.06, 0.4, 0.8)]
-    start = np.concatenate([start, np.stack(along[:2], axis=1)], axis=1)
-    return start, np.concatenate([end, np.stack(along[1:], axis=1)], axis=1), clear
+    scale = np.float32(subject.length_mm / REFERENCE_LENGTH_MM)
+    start, end = capsules(turns, centres, tips, scale)
+    clear = own_depth(start, end, scale) < 0.0
+    arm_start, arm_end = forearm(centres[:, 0], centres[:, 0] + turns[:, 0] @ subject.vertices_mm[-1])
+    return np.concatenate([start, arm_start], axis=1), np.concatenate([end, arm_end], axis=1), clear
 
 
 def _in_world(ends: F32, side: int, pair: _Candidates) -> F32:
@@ -310,7 +316,7 @@ def sample_pair(
         raise InvalidInput(f"No way of holding two hands is called '{chosen}'. Known: {', '.join(KINDS)}.")
     pair = _WAYS[chosen](rng, _CANDIDATES, split)
     scale = np.float32(subject.length_mm / REFERENCE_LENGTH_MM)
-    radii = np.tile(np.append(RADII_MM, _FOREARM_RADII), (2, 1)) * scale
+    radii = np.tile(np.append(RADII_MM, FOREARM_RADII_MM), (2, 1)) * scale
     ends, clear = [], np.ones(_CANDIDATES, bool)
     pair.place = (pair.place * scale).astype(np.float32)
     for side in (RIGHT, LEFT):
