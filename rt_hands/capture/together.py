@@ -1,0 +1,67 @@
+"""Several recorded sources, one a camera, played as one: their frames bundled by time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice, pairwise
+
+from rt_hands.capture.source import Source, SourceBase
+from rt_hands.errors import InvalidInput
+from rt_hands.types import Frame, FrameSet
+
+USUAL_PERIODS = 8
+"""Frames of each file read ahead of the bundling, to know its period."""
+
+
+class TogetherSource(SourceBase):
+    """FrameSets of several files that started at the same moment, every frame once.
+
+    names: camera ids, one a source. A frame joins the set whose first frame is less than half a period away; otherwise
+    that view is absent from the set, as it is after a file's end.
+    """
+
+    def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
+        if len(set(names)) != len(sources):
+            raise InvalidInput(
+                f"{len(sources)} sources need as many different camera names; got {', '.join(names)}."
+            )
+        self._sources = tuple(sources)
+        self.cameras = tuple(names)
+        self.name = ", ".join(source.name for source in sources)
+        lengths = [source.length for source in sources]
+        self.length = None if None in lengths else max(n for n in lengths if n is not None)
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        streams = [_frames(source, name) for source, name in zip(self._sources, self.cameras, strict=True)]
+        waiting = [list(islice(s, USUAL_PERIODS)) for s in streams]
+        tolerance_ns = _half_period_ns(waiting)
+        index = 0
+        while any(waiting):
+            first_ns = min(frames[0].t_ns for frames in waiting if frames)
+            together = []
+            for frames, stream in zip(waiting, streams, strict=True):
+                if frames and frames[0].t_ns - first_ns <= tolerance_ns:
+                    together.append(frames.pop(0))
+                    frames.extend(islice(stream, 1))
+            yield FrameSet(tuple(together), index)
+            index += 1
+
+    def close(self) -> None:
+        """Close every file."""
+        for source in self._sources:
+            source.close()
+
+
+def _frames(source: Source, camera: str) -> Iterator[Frame]:
+    return (replace(frame, camera=camera) for frames in source for frame in frames.frames[:1])
+
+
+def _half_period_ns(waiting: Sequence[Sequence[Frame]]) -> float:
+    """Half of the shortest usual interval between frames of one camera."""
+    periods = [
+        sorted(b.t_ns - a.t_ns for a, b in pairwise(frames))[(len(frames) - 1) // 2]
+        for frames in waiting
+        if len(frames) > 1
+    ]
+    return min(periods) / 2 if periods else 0.0
