@@ -9,8 +9,9 @@ typedef std::int64_t LaneMask __attribute__((vector_size(8 * RT_HANDS_LANES)));
 typedef float FloatLanes __attribute__((vector_size(4 * RT_HANDS_LANES)));
 
 static inline Lanes splat(double value) { return value - Lanes{}; }
-static inline Lanes reciprocal_seed(Lanes z) {
-    return __builtin_convertvector(1.0f / __builtin_convertvector(z, FloatLanes), Lanes);
+static inline void store_lanes(float* to, Lanes value) {
+    const FloatLanes rounded = __builtin_convertvector(value, FloatLanes);
+    std::memcpy(to, &rounded, sizeof rounded);
 }
 static inline bool any(LaneMask mask) {
     std::int64_t bits = 0;
@@ -24,7 +25,7 @@ typedef double Lanes;
 typedef bool LaneMask;
 
 static inline Lanes splat(double value) { return value; }
-static inline Lanes reciprocal_seed(Lanes z) { return 1.0f / static_cast<float>(z); }
+static inline void store_lanes(float* to, Lanes value) { *to = static_cast<float>(value); }
 static inline bool any(LaneMask mask) { return mask; }
 static inline double lane(const Lanes& value, int) { return value; }
 static inline void set_lane(Lanes* value, int, double to) { *value = to; }
@@ -39,9 +40,3 @@ static inline Lanes load_lanes(const double* from) {
 }
 
 static inline void store_lanes(double* to, Lanes value) { std::memcpy(to, &value, sizeof value); }
-
-// 1 / z to about 1e-14: a float32 seed and one Newton step. Wants 1e-30 < |z| < 1e30, the caller's to see to.
-static inline Lanes fast_reciprocal(Lanes z) {
-    const Lanes seed = reciprocal_seed(z);
-    return seed * (2.0 - z * seed);
-}

@@ -116,7 +116,7 @@ static inline Point3 refine(const Group& g, Point3 p) {
         for (std::int64_t v = 0; v < g.views; ++v) {
             const Sight& s = g.sights[v];
             const Point3 q = camera_point(g.cameras[v], p);
-            const Lanes inverse = fast_reciprocal(q.z), x = q.x * inverse, y = q.y * inverse;
+            const Lanes inverse = 1.0 / q.z, x = q.x * inverse, y = q.y * inverse;
             const Lanes off_x = s.x - x, off_y = s.y - y;
             add_view(&n, g.cameras[v], s, x, y, inverse, g.weights[v], s.ux * off_x + s.uy * off_y,
                      s.vx * off_x + s.vy * off_y);
@@ -134,7 +134,7 @@ static inline void measure(const Group& g, const Point3& p) {
     for (std::int64_t v = 0; v < g.views; ++v) {
         const Sight& s = g.sights[v];
         const Point3 q = camera_point(g.cameras[v], p);
-        const Lanes inverse = fast_reciprocal(q.z), x = q.x * inverse - s.x, y = q.y * inverse - s.y;
+        const Lanes inverse = 1.0 / q.z, x = q.x * inverse - s.x, y = q.y * inverse - s.y;
         const Lanes u = s.ux * x + s.uy * y, w = s.vx * x + s.vy * y;
         g.residuals2[v] = select(q.z > 0.0, u * u + w * w, behind);
     }
