@@ -88,7 +88,7 @@ def weights_of_onnx(path: Path) -> dict[str, Tensor]:
 
     arrays = {i.name: numpy_helper.to_array(i) for i in onnx.load(str(path)).graph.initializer}
     named = {
-        name.removesuffix("_f16"): value for name, value in arrays.items() if name.startswith("network.")
+        name.removesuffix("_half"): value for name, value in arrays.items() if name.startswith("network.")
     }
     return {n.removeprefix("network."): torch.from_numpy(v.astype(np.float32)) for n, v in named.items()}
 

@@ -197,9 +197,9 @@ def hidden_by(alpha: NDArray[np.float32], points: Points) -> NDArray[np.bool_]:
 
 
 def sprite_sample(
-    first: Sprite, second: Sprite | None, size: int, backgrounds: list[Image], rng: Rng
+    first: Sprite, second: Sprite | None, size: int, backgrounds: list[Image], rng: Rng, effects: bool = True
 ) -> Sample:
-    """One sprite, or two one-hand sprites as right and left hand, over a background."""
+    """One sprite, or two one-hand sprites as right and left hand, over a background; `effects`: a camera's flaws."""
     canvas = random_canvas(size, backgrounds, rng)
     points = np.full((N_HANDS, N_HAND, 2), np.nan, np.float32)
     weight = np.ones((N_HANDS, N_HAND), np.float32)
@@ -218,7 +218,7 @@ def sprite_sample(
             points[hand] = apply(matrix, sprite.points_px[hand])
             weight[hand] = np.where(sprite.visible[hand], 1, HIDDEN_WEIGHT)
     present = np.isfinite(points[:, 0, 0])
-    return _sample(photometric(canvas, rng), points, weight, present)
+    return _sample(photometric(canvas, rng) if effects else canvas, points, weight, present)
 
 
 def _two_places(

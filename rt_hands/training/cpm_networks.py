@@ -21,6 +21,7 @@ from rt_hands.training.trunk import CHANNELS, HandTrunk, conv
 N_MAPS = N_POINTS + 1
 INPUT_PX = 368
 INNER_PX = 360
+OUT_CELLS = 45
 STRIDE = 8
 Name = Literal["cpm6", "cpm3", "light", "quality", "hand"]
 
@@ -187,18 +188,37 @@ def build(name: Name) -> nn.Module:
     return makers[name]()
 
 
-class Deployed(nn.Module):
-    """What is exported: (B, 3, 368, 368) RGB 0..1 -> last maps (B, 171, 45, 45), presence (B, 2) probabilities."""
+def resampling(cells: int, out: int = OUT_CELLS) -> Tensor:
+    """(out, cells) weights of Catmull-Rom interpolation: row i reads a map of `cells` at i * cells / out.
 
-    def __init__(self, network: nn.Module) -> None:
+    Beyond the last cell the map counts as empty, as a Gaussian out there would be.
+    """
+    at = torch.arange(out) * (cells / out)
+    away = (at[:, None] - torch.arange(cells)).abs()
+    near = 1.5 * away**3 - 2.5 * away**2 + 1
+    far = -0.5 * away**3 + 2.5 * away**2 - 4 * away + 2
+    return torch.where(away < 1, near, torch.where(away < 2, far, torch.zeros_like(away)))
+
+
+class Deployed(nn.Module):
+    """What is exported: (B, 3, 368, 368) RGB 0..1 -> last maps (B, 171, 45, 45), presence (B, 2) probabilities.
+
+    inner_px: the size at which the network works, 8 n with n = 4 k + 1. 360 gives 45 cells at once; smaller ones are
+    quicker, their n x n maps are interpolated to 45 x 45. Cell i of 8 px of 8 n lies at i * 368 / n of the picture.
+    """
+
+    def __init__(self, network: nn.Module, inner_px: int = INNER_PX) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.inner_px = network, inner_px
+        self.register_buffer("resample", resampling(inner_px // STRIDE), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        # 45 cells of 8 px are 360 px: at that size cell i lies exactly at i * 368 / 45 of the picture.
-        inner = interpolate(image, size=(INNER_PX, INNER_PX), mode="bilinear", align_corners=False)
+        inner = interpolate(image, size=(self.inner_px, self.inner_px), mode="bilinear", align_corners=False)
         maps, presence = self.network(inner)
-        return maps[-1], torch.sigmoid(presence)
+        last = maps[-1]
+        if self.inner_px != INNER_PX:
+            last = self.resample @ last @ self.resample.T
+        return last, torch.sigmoid(presence)
 
 
 __all__ = ["N_MAPS", "Deployed", "HandCpm", "LightCpm", "Name", "OriginalCpm", "build"]

@@ -63,13 +63,13 @@ class Mix:
 
 
 def size_at(progress: float, rng: Rng) -> int:
-    """Picture size of a batch: small ones first, mixed throughout, the deployed size for the last quarter.
+    """Picture size of a batch: small ones first, mixed throughout, about the deployed size for the last third.
 
-    Low resolution alone does not transfer up, so a tenth of the early batches is large.
+    Low resolution alone does not transfer up, so some early batches are large.
     """
-    if progress > 0.75:
-        return int(rng.choice(SIZES_PX, p=[0, 0, 0.05, 0.1, 0.1, 0.15, 0.1, 0.5]))
-    return int(rng.choice(SIZES_PX, p=[0.1, 0.4, 0.22, 0.13, 0.06, 0.04, 0.02, 0.03]))
+    if progress > 0.65:
+        return int(rng.choice(SIZES_PX, p=[0, 0.05, 0.15, 0.25, 0.3, 0.12, 0.03, 0.1]))
+    return int(rng.choice(SIZES_PX, p=[0.08, 0.35, 0.25, 0.16, 0.08, 0.04, 0.02, 0.02]))
 
 
 def picture_odds(pictures: Sequence[Picture]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from rt_hands.training.augment import Rng
 from rt_hands.training.compose import Sprite
 
 RESCAN_S = 45.0
+KEPT_UNPACKED = 16_000  # 0.4 MB each; unpacking costs as much as composing
 FRESH_SHARE = 0.25  # of the draws come from the newest quarter, so that new shards are met soon
 
 
@@ -25,6 +26,7 @@ class FolderSprites:
         self.folder = folder
         self._read: set[Path] = set()
         self._samples: list[dict[str, bytes]] = []
+        self._unpacked: dict[int, Sprite] = {}
         self._looked = -RESCAN_S
         self._refresh()
         if not self._samples:
@@ -51,7 +53,15 @@ class FolderSprites:
         self._refresh()
         count = len(self._samples)
         low = 3 * count // 4 if rng.random() < FRESH_SHARE else 0
-        return unpack(self._samples[int(rng.integers(low, count))])
+        return self._sprite(int(rng.integers(low, count)))
+
+    def _sprite(self, index: int) -> Sprite:
+        sprite = self._unpacked.get(index)
+        if sprite is None:
+            sprite = unpack(self._samples[index])
+            if len(self._unpacked) < KEPT_UNPACKED:
+                self._unpacked[index] = sprite
+        return sprite
 
 
 def unpack(sample: dict[str, bytes]) -> Sprite:

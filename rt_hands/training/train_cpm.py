@@ -34,6 +34,7 @@ from rt_hands.training.targets import Batch, cpm_loss
 from rt_hands.training.trunk import load_tflite
 from rt_hands.training.validate import Validation
 
+VAL_PX = 264
 FROZEN_BLOCKS = 2  # of the hand trunk: edges and blobs at stride 4 need no training and cost most
 
 
@@ -191,7 +192,7 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             **state,
         )
-        figures = self.validation.run(Deployed(self.average.network).eval(), self.device)
+        figures = self.validation.run(Deployed(self.average.network, VAL_PX).eval(), self.device)
         self.validation.overlay(self.settings.out / f"val_{self.steps:06d}.png")
         line = {**state, **losses, **figures}
         with (self.settings.out / "curve.jsonl").open("a") as curve:

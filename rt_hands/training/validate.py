@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rt_hands import _core
-from rt_hands.layout import JOINT_BONES, N_HAND, N_JOINTS, N_POINTS
+from rt_hands.evaluation.sheets import sheet, tile
+from rt_hands.layout import N_HAND, N_JOINTS, N_POINTS
 from rt_hands.training.cpm_networks import INPUT_PX
 from rt_hands.training.pictures import Picture, load_real
 
 Image = NDArray[np.uint8]
-COLOURS = ((255, 80, 80), (90, 160, 255))  # right red, left blue
 TILE_PX = 184
 
 
@@ -85,27 +85,9 @@ class Validation:
         """A contact sheet of predictions: the hands whose presence is above one half."""
         tiles = []
         for image, points, presence in zip(self.images[:count], self.points, self.presence, strict=False):
-            tile = np.asarray(cv2.resize(image, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
-            for hand in np.flatnonzero(presence > 0.5):
-                draw_joints(
-                    tile, points[hand * N_HAND :][:N_JOINTS, :2] * (TILE_PX / INPUT_PX), COLOURS[hand]
-                )
-            tiles.append(tile)
+            there = np.repeat(presence > 0.5, N_HAND)
+            tiles.append(
+                tile(image[..., ::-1], np.where(there[:, None], points[:, :2], np.nan), side=TILE_PX)
+            )
         if tiles:
-            cv2.imwrite(str(path), sheet(tiles, across)[..., ::-1])
-
-
-def draw_joints(image: Image, joints_px: NDArray[np.floating], colour: tuple[int, int, int]) -> None:
-    """Bones and joints of one hand, in place; (21, 2) px."""
-    at = [(round(float(x) * 8), round(float(y) * 8)) for x, y in joints_px]
-    for parent, child in JOINT_BONES:
-        cv2.line(image, at[parent], at[child], colour, 1, cv2.LINE_AA, 3)
-    for point in at:
-        cv2.circle(image, point, 12, (255, 255, 255), -1, cv2.LINE_AA, 3)
-
-
-def sheet(tiles: list[Image], across: int) -> Image:
-    """Equal tiles as one picture, `across` a row, black where the last row ends."""
-    blank = np.zeros_like(tiles[0])
-    full = tiles + [blank] * (-len(tiles) % across)
-    return np.vstack([np.hstack(full[i : i + across]) for i in range(0, len(full), across)])
+            cv2.imwrite(str(path), sheet(tiles, across))

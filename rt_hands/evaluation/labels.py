@@ -1,0 +1,64 @@
+"""The real pictures' machine-made labels, and which of them to believe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.errors import InvalidInput
+from rt_hands.layout import JOINT_BONES
+from rt_hands.paths import data_dir
+
+MIN_SCORE = 0.7
+BONE_RATIO = 2.5  # longer or shorter than the set's median bone by more than this: the teacher was wrong
+MIN_SIDE_RATIO = 0.2
+
+
+def real_folder() -> Path:
+    """Folder of the real pictures; raises where the data is absent."""
+    data = data_dir()
+    if data is None or not (data / "real" / "labels.jsonl").is_file():
+        raise InvalidInput(
+            "The real pictures are not here. Set RT_HANDS_DATA to the folder that holds real/labels.jsonl."
+        )
+    return data / "real"
+
+
+def read_labels(split: Literal["train", "val"]) -> list[dict[str, Any]]:
+    """Lines of labels.jsonl of one split, as they are."""
+    with (real_folder() / "labels.jsonl").open() as lines:
+        return [label for label in map(json.loads, lines) if label["split"] == split]
+
+
+def bone_lengths(joints: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Lengths of the 20 bones over their mean: (..., 21, 3) -> (..., 20)."""
+    parent, child = np.array(JOINT_BONES).T
+    length = np.linalg.norm(joints[..., child, :] - joints[..., parent, :], axis=-1)
+    return np.asarray(length / np.maximum(length.mean(-1, keepdims=True), 1e-9))
+
+
+def is_trusted(label: dict[str, Any], usual_bones: NDArray[np.float64]) -> bool:
+    """Whether all hands of a label are to be believed: score, sides, bone lengths, size.
+
+    One doubtful hand rules out the whole picture: left unlabelled it would teach that there is none.
+    """
+    hands = label["hands"]
+    sides = [h["side"] for h in hands]
+    if not hands or len(set(sides)) != len(sides) or min(h["score"] for h in hands) <= MIN_SCORE:
+        return False
+    for hand in hands:
+        ratio = bone_lengths(np.array(hand["joints_world_m"])) / usual_bones
+        box = np.ptp(np.array(hand["joints_px"])[:, :2], axis=0)
+        if ratio.max() > BONE_RATIO or ratio.min() < 1 / BONE_RATIO or box.min() < MIN_SIDE_RATIO * box.max():
+            return False
+    return True
+
+
+def usual_bone_lengths(labels: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Median of the 20 bone lengths (over their mean) of all hands: (20,)."""
+    joints = np.array([h["joints_world_m"] for label in labels for h in label["hands"]])
+    return np.asarray(np.median(bone_lengths(joints), axis=0))

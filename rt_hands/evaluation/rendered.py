@@ -1,0 +1,112 @@
+"""Rendered hands with exact truth: the source's table (mean px at 224), one and two hands, train and test subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands import _core
+from rt_hands.errors import InvalidInput
+from rt_hands.inference.engine import Engine
+from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
+from rt_hands.paths import cache_dir
+
+TABLE_PX = 224  # the source states its errors at this picture size
+INPUT_PX = 368
+Case = tuple[Literal["train", "test"], Literal["one", "two"]]
+CASES: tuple[Case, ...] = (("train", "one"), ("train", "two"), ("test", "one"), ("test", "two"))
+Points = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+"""A network: pictures (B, 368, 368, 3) RGB -> points (B, 170, 2) in their px."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSet:
+    """Pictures of one case. images: (N, 368, 368, 3) uint8 RGB; points_px: (N, 170, 2), NaN for an absent hand."""
+
+    images: NDArray[np.uint8]
+    points_px: NDArray[np.float32]
+
+
+def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77) -> RenderedSet:
+    """Pictures of a case: sprites of that split over backgrounds, as the detector's crops show hands.
+
+    The sprites are rendered once and kept in `folder` (the user's cache by default); needs the synth extra. Their
+    seed is not the training data's, so that train subjects come in new poses, too.
+    """
+    from rt_hands.synth import sprites
+    from rt_hands.training.compose import sprite_sample
+    from rt_hands.training.pictures import load_backgrounds
+    from rt_hands.training.sprite_source import unpack
+
+    split, hands = case
+    shards_folder = (folder or cache_dir() / "evaluation-sprites") / f"{split}-{hands}"
+    sprites.write(shards_folder, count, seed, hands, split, processes=1)
+    packed = [s for _, s in sprites.shards.read_samples(sprites.shards.shard_paths(shards_folder))][:count]
+    rng = np.random.default_rng([seed, CASES.index(case)])
+    backgrounds = load_backgrounds()
+    made = [sprite_sample(unpack(s), None, INPUT_PX, backgrounds, rng, effects=False) for s in packed]
+    return RenderedSet(np.array([m.image for m in made]), np.array([m.points for m in made]))
+
+
+def cpm_points(engine: Engine, batch: int = 8) -> Points:
+    """A CPM in an engine as `Points`."""
+
+    def read(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        found = []
+        for at in range(0, len(images), batch):
+            maps = belief_maps(engine, images[at : at + batch])
+            size = np.full((len(maps), 2), INPUT_PX, np.float32)
+            found.append(_core.decode_heatmaps(maps[:, :N_POINTS], size=size)[..., :2])
+        return np.concatenate(found)
+
+    return read
+
+
+def belief_maps(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Belief maps (B, 171, n, n) of RGB pictures (B, 368, 368, 3); a copy, free of the engine's buffers."""
+    inputs = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / 255
+    return np.array(engine.run(inputs)[0], np.float32)
+
+
+def resnet_points(engine: Engine, batch: int = 8) -> Points:
+    """A ResNet-34 in an engine as `Points`; it sees the pictures at 224 px and gives shares of their side."""
+
+    def read(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        size = (TABLE_PX, TABLE_PX)
+        small = np.array([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+        found = []
+        for at in range(0, len(small), batch):
+            inputs = np.ascontiguousarray(small[at : at + batch].transpose(0, 3, 1, 2), np.float32) / 255
+            found.append(np.array(engine.run(inputs)[0]) * INPUT_PX)
+        return np.concatenate(found)
+
+    return read
+
+
+def errors_px(data: RenderedSet, points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Distances at 224 px of all points of present hands that lie inside the picture: (M,)."""
+    if points.shape != data.points_px.shape:
+        raise InvalidInput(f"The network gave points {points.shape}; wanted {data.points_px.shape}.")
+    inside = ((data.points_px >= 0) & (data.points_px <= INPUT_PX - 1)).all(-1)
+    away = np.linalg.norm(points - data.points_px, axis=-1)
+    # A point without any peak counts as the picture's half side: silence must not beat a bad guess.
+    away = np.where(np.isfinite(away), away, INPUT_PX / 2)
+    return np.asarray(away[inside] * (TABLE_PX / INPUT_PX), np.float64)
+
+
+def side_swapped(data: RenderedSet, points: NDArray[np.floating]) -> float:
+    """Share of two-hand pictures whose hands come nearer when right and left are exchanged."""
+    truth = data.points_px.reshape(-1, N_HANDS, N_HAND, 2)
+    both = np.isfinite(truth[:, :, 0, 0]).all(1)
+    if not both.any():
+        return float("nan")
+    found = points.reshape(truth.shape)[both]
+    kept = np.nanmean(np.linalg.norm(found - truth[both], axis=-1), axis=(1, 2))
+    turned = np.nanmean(np.linalg.norm(found[:, ::-1] - truth[both], axis=-1), axis=(1, 2))
+    return float((turned < kept).mean())
