@@ -23,8 +23,8 @@ class Detector:
     """Finds up to one right and one left hand in a picture of any size.
 
     A coarse pass over the whole picture and large windows of it, in one batch; small windows if that finds nothing.
-    Then crops round what was found, again in one batch, until they sit well. A hand is present only where the presence head and the belief maps agree
-    in its own crop; otherwise its points are NaN with score 0.
+    Then crops round what was found, again in one batch, until they sit well. A hand is present only where the
+    presence head and the belief maps agree in its own crop; otherwise its points are NaN with score 0.
 
     engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
     """

@@ -19,7 +19,7 @@ from rt_hands.types import Hands2D
 INPUT_PX, MAP_PX = 368, 45
 SIGMA = 0.045
 RED = (1.0, 0.5)
-BACKGROUND_BGR = (70, 60, 40)
+BACKGROUND_BGR = (70, 60, 0)
 
 
 def _finger(f: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def worst_px(found: Hands2D, *hands: PaintedHand) -> float:
     """Largest distance of a found point from its true place over the hands that should be there."""
     true = truth(*hands)
     there = np.isfinite(true[:, 0])
-    return float(np.hypot(*(found.points_px[there, :2] - true[there]).T).max())
+    return float(np.hypot(*(found.points_px[there, :2] - true[there]).T).max(initial=0))
 
 
 def write_model(path: Path) -> Path:
@@ -153,8 +153,8 @@ def _side_nodes(side: int, name: str) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Sub", ["red", f"red_{name}"], [f"off_{name}"]),
         helper.make_node("Abs", [f"off_{name}"], [f"apart_{name}"]),
-        helper.make_node("Mul", [f"apart_{name}", "minus_twenty"], [f"slope_{name}"]),
-        helper.make_node("Add", [f"slope_{name}", "two"], [f"open_{name}"]),
+        helper.make_node("Mul", [f"apart_{name}", "minus_slope"], [f"slope_{name}"]),
+        helper.make_node("Add", [f"slope_{name}", "top"], [f"open_{name}"]),
         helper.make_node("Clip", [f"open_{name}", "zero", "one"], [f"mask_{name}"]),
         helper.make_node("Mul", ["belief", f"mask_{name}"], [f"maps_{name}"]),
         helper.make_node("ReduceMax", [f"maps_{name}"], [f"peaks_{name}"], axes=[2, 3], keepdims=0),
@@ -182,8 +182,8 @@ def _constants() -> list[onnx.TensorProto]:
         "gain": 1 / 0.9,
         "zero": 0.0,
         "one": 1.0,
-        "two": 2.0,
-        "minus_twenty": -20.0,
+        "top": 1.25,
+        "minus_slope": -25.0,
         "presence_gain": 1.3,
         "red_right": RED[0],
         "red_left": RED[1],

@@ -59,6 +59,7 @@ class SessionSource(SourceBase):
         self._times_ns = [times[camera] for camera in self.cameras]
         self._sets = bundle(self._times_ns)
         self.length = len(self._sets)
+        self._ended: set[int] = set()
         self._containers: list[Any] = []
         for path in paths:
             self._containers.append(open_container(str(path)))
@@ -79,6 +80,12 @@ class SessionSource(SourceBase):
     def _next(self, pictures: Iterator[tuple[int, Any]], view: int, index: int) -> Frame | None:
         found = next(pictures, None)
         if found is None:
+            if view not in self._ended:
+                self._ended.add(view)
+                of = len(self._times_ns[view])
+                self._notice(
+                    f"{self.name}/{self.cameras[view]}.mp4 ends early: {index} of {of} frames in frames.csv."
+                )
             return None
         image = found[1].to_ndarray(format="bgr24")
         return Frame(image, self.cameras[view], index, int(self._times_ns[view][index]))

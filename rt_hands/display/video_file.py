@@ -31,10 +31,12 @@ class VideoFile:
         self._first_ns = 0
         self._last_pts = -1
         try:
-            flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-            self._container: Any = av.open(str(self.path), "w", format="mp4", options=flags)
-        except (av.FFmpegError, OSError) as error:
+            # PyAV opens a path only at the first frame; a file of our own fails here, before a camera has started.
+            self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115
+        except OSError as error:
             raise SourceError(f"{self.path} can't be written: {error.strerror}.") from error
+        flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+        self._container: Any = av.open(self._file, "w", format="mp4", options=flags)
 
     def add(self, image_bgr: Image, t_ns: int) -> None:
         """Append a picture; the first one's time becomes 0. Times that don't rise are moved on by 1 us."""
@@ -48,21 +50,24 @@ class VideoFile:
         frame.pts = max((t_ns - self._first_ns) // 1000, self._last_pts + 1)
         frame.time_base = TIME_BASE
         self._last_pts = frame.pts
-        self._mux(frame)
+        self._mux(frame, self._container)
         self.frames += 1
 
     def close(self) -> None:
         """Write what is left; safe to call twice."""
         if self._container is None:
             return
-        if self._stream is not None:
-            self._mux(None)
-        self._container.close()
-        self._container = None
-
-    def _mux(self, frame: Any) -> None:
+        container, self._container = self._container, None
         try:
-            self._container.mux(self._stream.encode(frame))
+            if self._stream is not None:
+                self._mux(None, container)
+            container.close()
+        finally:
+            self._file.close()
+
+    def _mux(self, frame: Any, container: Any) -> None:
+        try:
+            container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:
             raise SourceError(
                 f"{self.path} can't be written after {self.frames} frames: {error.strerror}."

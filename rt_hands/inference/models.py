@@ -64,4 +64,4 @@ def _packaged() -> str:
 
 def precision_of(path: Path) -> str:
     """`int8` where the file holds quantised layers, else `float32`; read from the bytes, so no onnx package."""
-    return "int8" if b"QuantizeLinear" in path.read_bytes() else "float32"
+    return "int8" if b"uantizeLinear" in path.read_bytes() else "float32"

@@ -88,12 +88,17 @@ def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     """
     width, height = size_px
     whole = Crop.around(((width - 1) / 2, (height - 1) / 2), max(size_px))
-    return (whole, *_tiles(size_px, min(size_px))) if max(size_px) > 1.25 * min(size_px) else (whole,)
+    if max(size_px) <= 1.25 * min(size_px):
+        return (whole,)
+    # Bounded for strips, which would be cut into thousands.
+    return (whole, *_tiles(size_px, max(min(size_px), max(size_px) // 3)))
 
 
 def fine_search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     """Windows for small hands: squares of 0.6 of the shorter side in a grid; none for small pictures."""
-    return tuple(_tiles(size_px, round(0.6 * min(size_px)))) if min(size_px) > 400 else ()
+    if min(size_px) <= 400:
+        return ()
+    return tuple(_tiles(size_px, max(round(0.6 * min(size_px)), max(size_px) // 6)))
 
 
 def _tiles(size_px: tuple[int, int], side: int) -> list[Crop]:

@@ -1,0 +1,47 @@
+"""A video to a table: one line a frame and camera, 170 points as columns named after the points.
+
+    python demos/video_to_csv.py video.mp4 out.csv [frames]
+
+JSON lines come from the command itself: python -m rt_hands.live --source video.mp4 --no-window --jsonl out.jsonl
+"""
+
+import csv
+import sys
+from itertools import islice
+
+import numpy as np
+
+from rt_hands.capture import open_source
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.inference.cpm import Cpm
+from rt_hands.layout import POINT_NAMES
+from rt_hands.pipeline import Pipeline
+
+
+def header():
+    """Time, camera, presence, then x, y, score of every point."""
+    points = [f"{name}_{value}" for name in POINT_NAMES for value in ("x_px", "y_px", "score")]
+    return ["t_ns", "camera", "right_present", "left_present", *points]
+
+
+def main(argv):
+    """Follow the hands through the video and write them; absent points are empty cells."""
+    if len(argv) < 2:
+        raise InvalidInput(
+            "Give a video and a table: python demos/video_to_csv.py video.mp4 out.csv [frames]"
+        )
+    frames = int(argv[2]) if len(argv) > 2 else None
+    with open_source(argv[0]) as source, open(argv[1], "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header())
+        for result in islice(Pipeline(source, Cpm.load()), frames):
+            for frame, view in zip(result.frames.frames, result.views, strict=True):
+                values = np.round(view.hands.points_px.astype(float), 3).ravel().tolist()
+                cells = ["" if np.isnan(value) else value for value in values]
+                table.writerow([frame.t_ns, frame.camera, *view.hands.present.astype(int).tolist(), *cells])
+    print(f"Saved {argv[1]}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

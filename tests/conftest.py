@@ -1,0 +1,24 @@
+"""Fixtures that several test files share: the stand-in network, written once."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def standin_path(tmp_path_factory):
+    """Path of the stand-in ONNX; see `standin`."""
+    pytest.importorskip("onnx", reason="The stand-in network is built with onnx (pip install onnx).")
+    import standin
+
+    return standin.write_model(tmp_path_factory.mktemp("model") / "standin.onnx")
+
+
+@pytest.fixture(scope="session")
+def standin_cpm(standin_path):
+    """The stand-in network in onnxruntime, one thread."""
+    from rt_hands.inference.cpm import Cpm
+
+    cpm = Cpm.load(str(standin_path), "onnxruntime", threads=1)
+    yield cpm
+    cpm.close()

@@ -1,0 +1,129 @@
+"""Every demo runs on painted hands with the stand-in network, and stays short."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from standin import PaintedHand, picture, worst_px
+
+from rt_hands.capture.images import read_image
+from rt_hands.display.video_file import VideoFile
+from rt_hands.inference import cpm
+from rt_hands.layout import POINT_NAMES, index_of
+
+DEMOS = Path(__file__).resolve().parent.parent / "demos"
+
+
+def demo(name: str):
+    spec = importlib.util.spec_from_file_location(f"demo_{name}", DEMOS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def standin_is_the_default(standin_path, monkeypatch):
+    """The demos load the default network: here that is the stand-in, on one thread."""
+    load = cpm.Cpm.load
+    monkeypatch.setattr(
+        cpm.Cpm, "load", staticmethod(lambda *_, **__: load(str(standin_path), "onnxruntime", 1))
+    )
+    monkeypatch.setenv("DISPLAY", "")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+
+def hand(i: int) -> PaintedHand:
+    return PaintedHand(0, (280 + 4 * i, 240), 170)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    with VideoFile(tmp_path / "clip.mp4") as file:
+        for i in range(12):
+            file.add(picture(hand(i)), i * 40_000_000)
+    return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize("path", sorted(DEMOS.glob("*.py")), ids=lambda path: path.stem)
+def test_demos_are_under_60_lines(path):
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_webcam_without_a_display_prints(clip, capsys):
+    assert demo("webcam").main([str(clip), "5"]) == 0
+    out = capsys.readouterr().out
+    assert "No window" in out and "frame 5: right seen, left lost" in out
+
+
+def test_photo_prints_and_draws(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "in.png"), picture(hand(0)))
+    assert demo("photo").main([str(tmp_path / "in.png"), str(tmp_path / "out.png")]) == 0
+    out = capsys.readouterr().out
+    assert "right hand: presence 1.00" in out and "left hand: not in the picture" in out
+    x, y = hand(0).points_px()[index_of("index_tip")]
+    drawn = read_image(tmp_path / "out.png")[round(y), round(x)]
+    # The middle of a joint's dot is white.
+    assert (drawn > 200).all()
+
+
+def test_video_to_csv_writes_every_frame(clip, tmp_path):
+    assert demo("video_to_csv").main([str(clip), str(tmp_path / "out.csv")]) == 0
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and len(rows[0]) == 4 + 3 * len(POINT_NAMES)
+    assert [int(row["t_ns"]) for row in rows] == [40_000_000 * i for i in range(12)]
+    assert rows[0]["right_wrist_x_px"] == "" and rows[-1]["left_wrist_x_px"] == ""
+    x, y = hand(11).points_px()[0]
+    # Measured: 3.8 px, most of it video coding and smoothing of a hand that moves 4 px a frame.
+    assert np.hypot(float(rows[-1]["right_wrist_x_px"]) - x, float(rows[-1]["right_wrist_y_px"]) - y) < 8
+
+
+def test_own_consumer_runs_to_the_end(clip, capsys):
+    assert demo("own_consumer").main([str(clip)]) == 0
+    assert "Done, 0 results dropped." in capsys.readouterr().out
+
+
+def test_own_consumer_tells_pinches(capsys):
+    from rt_hands.pipeline import Result
+    from rt_hands.tracking.tracker import State, Tracked
+    from rt_hands.types import Frame, FrameSet, Hands2D
+
+    teller = demo("own_consumer").PinchTeller()
+    for i, gap in enumerate((100, 20, 35, 60)):
+        points = Hands2D.empty().points_px
+        points[:85, :2] = 0
+        points[index_of("middle_mcp"), 1] = 100
+        points[index_of("index_tip"), 0] = gap
+        hands = Hands2D(points, np.array([True, False]))
+        frames = FrameSet((Frame(np.zeros((2, 2, 3), np.uint8), "a", i, i * 10**9),), i)
+        teller.accept(Result(frames, (Tracked(hands, hands, (State.SEEN, State.LOST)),)))
+    out = capsys.readouterr().out
+    assert (
+        "1.000 s  right pinch begins" in out
+        and "3.000 s  right pinch ends" in out
+        and out.count("pinch") == 2
+    )
+
+
+@pytest.mark.parametrize("name", ["photo", "video_to_csv"])
+def test_missing_arguments_show_the_usage(name):
+    from rt_hands.errors import InvalidInput
+
+    with pytest.raises(InvalidInput, match=f"python demos/{name}"):
+        demo(name).main([])
+
+
+def test_jsonl_line_holds_the_same_hands(clip, tmp_path, standin_cpm):
+    from rt_hands import live
+
+    out = tmp_path / "o.jsonl"
+    assert live.main(["--source", str(clip), "--no-window", "--jsonl", str(out)]) == 0
+    last = json.loads(out.read_text().splitlines()[-1])
+    assert last["present"] == [True, False] and len(last["points"]) == 170 and last["points"][85] is None
+    assert worst_px.__name__ and abs(last["points"][0][0] - hand(11).points_px()[0, 0]) < 8

@@ -1,0 +1,250 @@
+"""Engines: the choice among them, equal answers, no copies, errors in one sentence; crops into the network's input."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import standin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference import engine as engines
+from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.engine import ENGINES, choose, open_engine
+from rt_hands.inference.models import MODELS, find_model, precision_of
+from rt_hands.inference.preprocess import Crop, cut, to_input
+
+HERE = [name for name in ENGINES if importlib.util.find_spec(name)]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request, standin_path):
+    if request.param not in HERE:
+        pytest.skip(f"{request.param} is not installed.")
+    loaded = open_engine(standin_path, request.param, threads=1, precision="float32", quiet=True)
+    yield loaded
+    loaded.close()
+
+
+def test_reports_what_it_runs(engine):
+    assert engine.name in ENGINES and engine.device == "CPU" and engine.precision == "float32"
+    assert engine.inputs[0].name == "image" and engine.inputs[0].shape == (None, 3, 368, 368)
+    assert [spec.name for spec in engine.outputs] == ["belief_maps", "presence"]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_engines_agree(engine, standin_path, batch):
+    rng = np.random.default_rng(batch)
+    images = rng.random((batch, 3, 368, 368), np.float32)
+    images[:, 0] = 1.0
+    reference = open_engine(standin_path, "onnxruntime", threads=1, quiet=True)
+    for ours, theirs in zip(engine.run(images), reference.run(images), strict=True):
+        # Measured: 0 for onnxruntime against itself, 5e-5 for OpenVINO (sums in another order inside an exponential).
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_buffers_are_used_without_copies(engine):
+    (own,) = engine.buffers(2)
+    first = engine.run(own)
+    own[:] = 0.25
+    second = engine.run(own)
+    assert engine.buffers(2)[0] is own
+    assert all(a is b for a, b in zip(first, second, strict=True))
+
+
+def test_batches_of_different_sizes_keep_apart(engine):
+    one = np.zeros((1, 3, 368, 368), np.float32)
+    answer = engine.run(one)[0].copy()
+    engine.run(np.ones((2, 3, 368, 368), np.float32))
+    np.testing.assert_array_equal(engine.run(one)[0], answer)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((1, 3, 300, 368), np.float32),
+        np.zeros((1, 3, 368, 368), np.uint8),
+        np.zeros((0, 3, 368, 368), np.float32),
+    ],
+)
+def test_wrong_input_is_named(engine, bad):
+    with pytest.raises(InvalidInput, match="image"):
+        engine.run(bad)
+
+
+def test_wrong_count_of_inputs_is_named(engine):
+    image = np.zeros((1, 3, 368, 368), np.float32)
+    with pytest.raises(InvalidInput, match="wants 1 arrays"):
+        engine.run(image, image)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_closed_engine_says_so(standin_path, name):
+    loaded = open_engine(standin_path, name, threads=1, quiet=True)
+    loaded.warm_up((1,))
+    loaded.close()
+    with pytest.raises(InvalidInput, match="closed"):
+        loaded.run(np.zeros((1, 3, 368, 368), np.float32))
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("content", [b"", b"not a network", None])
+def test_broken_file_is_one_sentence(tmp_path, standin_path, name, content):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(standin_path.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(InvalidInput, match=r"broken\.onnx") as error:
+        open_engine(path, name, quiet=True)
+    assert "\n" not in str(error.value)
+
+
+def test_auto_takes_the_first_installed(monkeypatch):
+    monkeypatch.setattr(engines, "is_installed", lambda name: name == "onnxruntime")
+    assert choose("auto") == ("onnxruntime", "openvino is not installed (pip install openvino)")
+    monkeypatch.setattr(engines, "is_installed", lambda name: True)
+    assert choose("auto")[0] == "openvino"
+
+
+def test_missing_engine_gives_the_pip_line(monkeypatch):
+    monkeypatch.setattr(engines, "is_installed", lambda name: False)
+    for name in ("openvino", "onnxruntime"):
+        with pytest.raises(MissingPart, match=f"pip install {name}"):
+            choose(name)
+    with pytest.raises(MissingPart, match="pip install onnxruntime"):
+        choose("auto")
+
+
+def test_unknown_engine_lists_the_known():
+    with pytest.raises(InvalidInput, match="auto, openvino, onnxruntime"):
+        choose("torch")
+
+
+def test_choice_is_printed_once(standin_path, capsys, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    for _ in range(2):
+        open_engine(standin_path, "onnxruntime")
+    assert capsys.readouterr().err.count("engine: onnxruntime on CPU, float32, standin.onnx") == 1
+
+
+def test_onnxruntime_refuses_bfloat16(standin_path):
+    with pytest.raises(InvalidInput, match="openvino"):
+        open_engine(standin_path, "onnxruntime", precision="bfloat16", quiet=True)
+
+
+def test_models_are_found_by_name_and_path(standin_path, tmp_path):
+    assert find_model(str(standin_path)) == standin_path
+    with pytest.raises(InvalidInput, match="Known: light, int8, quality"):
+        find_model("enormous")
+    with pytest.raises(InvalidInput, match=r"no model file .*gone\.onnx"):
+        find_model(str(tmp_path / "gone.onnx"))
+
+
+def test_absent_weights_say_what_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("rt_hands.inference.models.weights_dir", lambda: tmp_path)
+    with pytest.raises(MissingPart, match=r"cpm_light\.onnx is absent.*Here: none"):
+        find_model("default")
+    (tmp_path / "cpm_light_int8.onnx").write_bytes(b"")
+    with pytest.raises(MissingPart, match="Here: int8"):
+        find_model("default")
+    assert find_model("cpm_light_int8") == find_model("int8") == tmp_path / "cpm_light_int8.onnx"
+
+
+def test_precision_is_read_from_the_file(tmp_path, standin_path):
+    quantised = tmp_path / "q.onnx"
+    quantised.write_bytes(b"...DequantizeLinear...")
+    assert precision_of(standin_path) == "float32" and precision_of(quantised) == "int8"
+
+
+def test_a_network_that_is_no_cpm_is_refused(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 3]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", tensors[:1], tensors[1:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "r.onnx",
+    )
+    with pytest.raises(InvalidInput, match="a CPM takes"):
+        Cpm.load(str(tmp_path / "r.onnx"), "onnxruntime")
+
+
+def test_registry_names_files_as_the_brief_has_them():
+    assert {model.stem for model in MODELS.values()} == {"cpm_light", "cpm_light_int8", "cpm_quality"}
+
+
+# --- crops -------------------------------------------------------------------------------------------------
+
+
+def test_input_is_rgb_planes_in_unit_range():
+    crop = np.zeros((4, 4, 3), np.uint8)
+    crop[1, 2] = 255, 128, 51
+    out = np.empty((3, 4, 4), np.float32)
+    to_input(crop, out)
+    np.testing.assert_allclose(out[:, 1, 2], [0.2, 128 / 255, 1.0], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "crop", [Crop(60, 40, 200), Crop(-50, -30, 300), Crop(120, 90, 368), Crop(250, 180, 128)]
+)
+def test_cut_equals_an_affine_warp(crop):
+    """The independent oracle: cv2.warpAffine by the crop's own geometry."""
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 4)
+    out = np.empty((368, 368, 3), np.uint8)
+    cut(image, crop, out)
+    zoom = crop.side / 368
+    shift = 0.5 * zoom - 0.5
+    affine = np.array([[zoom, 0, crop.left + shift], [0, zoom, crop.top + shift]])
+    wanted = cv2.warpAffine(image, affine, (368, 368), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    apart = np.abs(out.astype(int) - wanted)[2:-2, 2:-2]
+    # Measured: at most 2 grey levels inside, more only where the black border begins.
+    assert np.percentile(apart, 98) <= 2
+
+
+def test_crop_outside_the_picture_is_black():
+    out = np.full((368, 368, 3), 9, np.uint8)
+    cut(np.full((100, 100, 3), 200, np.uint8), Crop(500, 0, 64), out)
+    assert not out.any()
+
+
+@given(st.integers(-500, 2000), st.integers(-500, 2000), st.integers(8, 3000), st.integers(0, 44))
+def test_map_cells_follow_the_sources_rule(left, top, side, cell):
+    """x = x_hm * w / 45 in the input, then cv2.resize's own grid to the picture."""
+    affine = Crop(left, top, side).picture_from_map(368, 45)
+    u = cell * 368 / 45
+    np.testing.assert_allclose(
+        affine @ [cell, 0, 1], [left + (u + 0.5) * side / 368 - 0.5, top + 0.5 * side / 368 - 0.5]
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(150, 490), st.floats(150, 330), st.floats(100, 220), st.sampled_from([0, 1]))
+def test_cpm_reads_points_back_into_the_picture(standin_cpm, x, y, size, side):
+    hand = standin.PaintedHand(side, (x, y), size)
+    crop = Crop.around((x, y), size * 1.4)
+    read = standin_cpm([(standin.picture(hand), crop)])
+    apart = np.hypot(*(read.points_px[0, side, :, :2] - hand.points_px()).T)
+    # Measured: mean 0.4 px, worst 2.3 px of a 220 px hand (5 x 5 mean at the hand's own edge).
+    assert apart.mean() < 0.009 * size and apart.max() < 0.03 * size
+    assert read.presence[0, side] > 0.95 > 0.2 > read.presence[0, 1 - side]
+
+
+def test_cpm_without_crops_reads_nothing(standin_cpm):
+    read = standin_cpm([])
+    assert read.points_px.shape == (0, 2, 85, 3) and read.crops == ()
+
+
+def test_warm_up_leaves_answers_alone(standin_cpm):
+    hand = standin.PaintedHand(0, (300, 200), 150)
+    job = [(standin.picture(hand), Crop.around((300, 200), 210))]
+    before = standin_cpm(job).points_px
+    standin_cpm.engine.warm_up((1, 2))
+    np.testing.assert_array_equal(standin_cpm(job).points_px, before)
+
+
+def test_model_path_type_is_a_path(standin_path):
+    assert isinstance(find_model(str(standin_path)), Path)

@@ -1,0 +1,457 @@
+"""The live command end to end on painted hands: files, exit codes, faults, threads; pipeline and consumers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from standin import PaintedHand, picture, worst_px
+
+from rt_hands import live
+from rt_hands.capture.source import SourceBase
+from rt_hands.capture.video import VideoSource
+from rt_hands.clock import RateMeter, StageClock
+from rt_hands.consumers import JsonLines, Worker, as_record, close_all
+from rt_hands.display.video_file import VideoFile
+from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.display.window import Window
+from rt_hands.errors import InvalidInput, SourceError, run_command
+from rt_hands.pipeline import Pipeline
+from rt_hands.tracking.track import State
+from rt_hands.types import Frame, FrameSet, Hands2D
+
+STEP_NS = 40_000_000
+SIZE = (480, 360)
+
+
+def pair(i: int) -> tuple[PaintedHand, PaintedHand]:
+    return PaintedHand(0, (340 + i, 180), 130), PaintedHand(1, (110, 180 + i), 130)
+
+
+class Painted(SourceBase):
+    """Painted hands seen by one or more cameras; breaks after `count` frames if told to."""
+
+    name = "painted"
+
+    def __init__(self, count=10, cameras=("a",), error=None):
+        self.cameras, self.count, self.error, self.length = tuple(cameras), count, error, count
+
+    def __iter__(self):
+        for i in range(self.count):
+            image = picture(*pair(i), size_px=SIZE)
+            yield FrameSet(tuple(Frame(image, c, i, i * STEP_NS) for c in self.cameras), i)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with VideoFile(path) as file:
+        for i in range(15):
+            file.add(picture(*pair(i), size_px=SIZE), i * STEP_NS)
+    return path
+
+
+@pytest.fixture
+def run(standin_path, monkeypatch, tmp_path):
+    """The command in a folder of its own, without a display; exit code."""
+    monkeypatch.setenv("DISPLAY", "")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        common = ["--model", str(standin_path), "--engine", "onnxruntime", "--threads", "1"]
+        return run_command(live.main, [*map(str, words), *common])
+
+    return command
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# --- the command -------------------------------------------------------------------------------------------
+
+
+def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
+    before = threading.active_count()
+    assert (
+        run("--source", clip, "--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r.mp4")
+        == 0
+    )
+    assert threading.active_count() == before
+    found = lines(tmp_path / "o.jsonl")
+    assert [line["t_ns"] for line in found] == [i * STEP_NS for i in range(15)]
+    assert all(line["present"] == [True, True] for line in found[2:])
+    points = np.array(found[-1]["points"], np.float32)
+    hands = Hands2D(points, np.ones(2, bool))
+    # Measured: 5 px, video coding of the painted colours for the most part.
+    assert worst_px(hands, *pair(14)) < 14
+    for name in ("o.mp4", "r.mp4"):
+        with VideoSource(tmp_path / name) as source:
+            frames = list(source)
+        assert [frame.t_ns for frame in frames] == [i * STEP_NS for i in range(15)]
+    error = capsys.readouterr().err
+    assert "infer" in error and "dropped: camera 0, jsonl o.jsonl 0" in error
+
+
+def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):
+    assert run("--source", clip, "--no-window", "--jsonl", "-", "--max-frames", "3") == 0
+    out = capsys.readouterr().out
+    assert [json.loads(line)["index"] for line in out.splitlines()] == [0, 1, 2]
+
+
+def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run, clip, tmp_path, capsys):
+    assert run("--source", clip) == 0
+    assert "No window: there is no display (DISPLAY is not set). Saving" in capsys.readouterr().err
+    with VideoSource(tmp_path / "rt_hands_live.mp4") as source:
+        last = list(source)[-1].frames[0].image_bgr
+    with VideoSource(clip) as source:
+        plain = list(source)[-1].frames[0].image_bgr
+    assert (np.abs(last.astype(int) - plain) > 60).any(-1).mean() > 0.01
+
+
+def test_folder_of_pictures_finds_hands_in_each(run, tmp_path):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture(pair(40 * i)[0], size_px=(480 + 60 * i, 360)))
+    assert run("--source", tmp_path, "--no-window", "--jsonl", "o.jsonl") == 0
+    found = lines(tmp_path / "o.jsonl")
+    assert [line["present"] for line in found] == [[True, False]] * 3
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--source", "gone.mp4"], "no file or folder gone.mp4"),
+        (["--source", "97"], "No camera at 97"),
+        (["--engine", "torch"], "No engine is called 'torch'"),
+        (["--model", "huge"], "No model is called 'huge'"),
+        (["--max-frames", "0"], "--max-frames is 0"),
+        (["--save", "no/such/folder/o.mp4"], "can't be written"),
+        (["--jsonl", "no/such/folder/o.jsonl"], "can't be written"),
+    ],
+)
+def test_faults_are_one_sentence_and_exit_code_2(
+    clip, words, sentence, capsys, standin_path, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"--source": str(clip), "--model": str(standin_path), "--engine": "onnxruntime"}
+    given.update(dict(zip(words[::2], words[1::2], strict=True)))
+    argv = ["--no-window", *(word for item in given.items() for word in item)]
+    assert run_command(live.main, argv) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert sentence in line
+
+
+def test_a_camera_without_a_display_asks_for_no_window(monkeypatch):
+    class Camera(Painted):
+        live = True
+
+    with pytest.raises(InvalidInput, match="--no-window"):
+        live._file_instead_of_window(Camera(), "there is no display")
+
+
+def test_source_that_dies_keeps_what_was_written(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(live, "open_source", lambda *_: Painted(6, error=SourceError("The cable is gone.")))
+    assert run("--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl") == 2
+    assert "error: The cable is gone." in capsys.readouterr().err
+    assert len(lines(tmp_path / "o.jsonl")) == 6
+    with VideoSource(tmp_path / "o.mp4") as source:
+        assert len(list(source)) == 6
+
+
+def test_ctrl_c_keeps_what_was_written_and_leaves_no_thread(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "open_source", lambda *_: Painted(6, error=KeyboardInterrupt()))
+    before = threading.active_count()
+    assert run("--no-window", "--save", "o.mp4") == 130
+    assert threading.active_count() == before
+    with VideoSource(tmp_path / "o.mp4") as source:
+        assert len(list(source)) == 6
+
+
+def test_cameras_are_listed(capsys, monkeypatch):
+    from rt_hands.capture.devices import Device
+
+    monkeypatch.setattr(live, "list_devices", lambda: [Device(0, "HD Webcam")])
+    assert live.main(["--list-cameras"]) == 0
+    assert capsys.readouterr().out == "0 (HD Webcam)\n"
+
+
+def test_runs_as_a_module_without_torch(clip, standin_path, tmp_path):
+    """A fresh interpreter: what a user starts; torch and the renderer stay out of it."""
+    code = (
+        "import sys; from rt_hands.live import main; from rt_hands.errors import run_command;"
+        "code = run_command(main); assert not {'torch', 'anny', 'moderngl'} & set(sys.modules); sys.exit(code)"
+    )
+    words = [
+        "--source",
+        clip,
+        "--model",
+        standin_path,
+        "--engine",
+        "onnxruntime",
+        "--no-window",
+        "--max-frames",
+        "2",
+    ]
+    root = Path(live.__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fps" in done.stderr
+
+
+# --- the window --------------------------------------------------------------------------------------------
+
+
+class FakeQt:
+    """cv2's window functions, with keys pressed by a script."""
+
+    def __init__(self, monkeypatch, keys=""):
+        self.shown, self.keys, self.visible = [], list(keys), 1.0
+        from rt_hands.display import window
+
+        for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
+            monkeypatch.setattr(window.cv2, name, lambda *_: None)
+        monkeypatch.setattr(window.cv2, "imshow", lambda _, image: self.shown.append(image))
+        monkeypatch.setattr(window.cv2, "waitKey", lambda _: ord(self.keys.pop(0)) if self.keys else -1)
+        monkeypatch.setattr(window.cv2, "getWindowProperty", lambda *_: self.visible)
+
+
+@pytest.fixture
+def results(standin_cpm):
+    pipeline = Pipeline(Painted(6), standin_cpm)
+    return pipeline, list(pipeline)
+
+
+def test_keys_change_what_is_shown(results, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pipeline, found = results
+    qt, options, said = FakeQt(monkeypatch, "msdbhc"), ViewOptions(), []
+    window = Window(pipeline, options, said.append)
+    window.show(found[-1])
+    for _ in range(6):
+        window.keys()
+    window.show(found[-1])
+    assert options.mirror and options.belief and not options.style.dense
+    assert not pipeline.smooth and pipeline.keep_beliefs
+    assert (qt.shown[0] != qt.shown[1]).any()
+    (screenshot,) = tmp_path.glob("rt_hands_*.png")
+    np.testing.assert_array_equal(cv2.imread(str(screenshot)), qt.shown[0])
+    assert str(screenshot.name) in said[0]
+
+
+def test_pause_keeps_the_picture(results, monkeypatch):
+    pipeline, found = results
+    qt = FakeQt(monkeypatch, "p ")
+    window = Window(pipeline, ViewOptions())
+    window.show(found[2])
+    window.keys()
+    window.show(found[3])
+    assert len(qt.shown) == 1
+    window.keys()
+    window.show(found[4])
+    assert len(qt.shown) == 2
+
+
+def test_recording_by_key_writes_every_shown_frame(results, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pipeline, found = results
+    FakeQt(monkeypatch, "r")
+    window = Window(pipeline, ViewOptions(), lambda _: None)
+    window.keys()
+    for result in found:
+        window.show(result)
+    window.close()
+    (path,) = tmp_path.glob("rt_hands_*.mp4")
+    with VideoSource(path) as source:
+        assert len(list(source)) == len(found)
+
+
+@pytest.mark.parametrize("key", ["q", "\x1b", "Q"])
+def test_quit_keys(results, monkeypatch, key):
+    FakeQt(monkeypatch, key)
+    window = Window(results[0], ViewOptions())
+    window.keys()
+    assert window.closed
+
+
+def test_closing_the_window_quits(results, monkeypatch):
+    qt = FakeQt(monkeypatch)
+    window = Window(results[0], ViewOptions())
+    window.show(results[1][0])
+    window.keys()
+    assert not window.closed
+    qt.visible = 0.0
+    window.keys()
+    assert window.closed
+
+
+def test_live_loop_with_a_window(run, clip, monkeypatch):
+    """The whole command with a window that Qt does not draw: ends with the video, leaves no thread."""
+    qt = FakeQt(monkeypatch)
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    before = threading.active_count()
+    assert run("--source", clip) == 0
+    assert threading.active_count() == before and 1 <= len(qt.shown) <= 15
+
+
+def test_quitting_the_window_ends_a_long_video(run, clip, monkeypatch):
+    qt = FakeQt(monkeypatch, "....q")
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(live, "open_source", lambda *_: Painted(100_000))
+    assert run("--source", clip) == 0
+    assert len(qt.shown) < 20
+
+
+# --- pipeline, consumers, clock ----------------------------------------------------------------------------
+
+
+def test_all_views_are_one_engine_call(standin_cpm, monkeypatch):
+    batches = []
+    call = type(standin_cpm).__call__
+    monkeypatch.setattr(
+        type(standin_cpm),
+        "__call__",
+        lambda self, jobs, clock=None: batches.append(len(jobs)) or call(self, jobs, clock),
+    )
+    found = list(Pipeline(Painted(6, cameras=("a", "b", "c")), standin_cpm))
+    assert len(batches) == 6 and batches[3:] == [6, 6, 6]
+    assert all(view.states == (State.SEEN, State.SEEN) for view in found[-1].views)
+    for view in found[-1].views:
+        # Measured: 4 px.
+        assert worst_px(view.measured, *pair(5)) < 7
+
+
+def test_views_may_come_and_go(standin_cpm):
+    class Gappy(Painted):
+        def __iter__(self):
+            for frames in super().__iter__():
+                yield frames if frames.index % 3 else FrameSet(frames.frames[:1], frames.index)
+
+    found = list(Pipeline(Gappy(9, cameras=("a", "b")), standin_cpm))
+    assert [len(result.views) for result in found] == [1, 2, 2] * 3
+    assert found[-1].views[1].states == (State.SEEN, State.SEEN)
+
+
+def test_beliefs_are_kept_when_asked_and_survive_the_next_frame(standin_cpm):
+    found = list(Pipeline(Painted(4), standin_cpm, keep_beliefs=True))
+    belief = found[2].beliefs[0][0]
+    assert belief.maps.shape == (170, 45, 45) and belief.maps.base is None
+    out = draw_result(found[2], ViewOptions(belief=True))
+    assert (out != draw_result(found[2])).any()
+
+
+def test_slow_consumer_drops_and_counts_or_waits(results):
+    class Slow:
+        name = "slow"
+
+        def __init__(self):
+            self.taken, self.gate = [], threading.Event()
+
+        def accept(self, result):
+            self.gate.wait(5)
+            self.taken.append(result.frames.index)
+
+        def close(self):
+            pass
+
+    slow = Slow()
+    worker = Worker(slow, wait=False)
+    for _ in range(5):
+        for result in results[1]:
+            worker.offer(result)
+    slow.gate.set()
+    worker.close()
+    assert worker.dropped > 0 and worker.dropped + len(slow.taken) == 30
+
+
+def test_consumer_that_fails_is_heard(results):
+    class Broken:
+        name = "broken"
+        closed = False
+
+        def accept(self, result):
+            raise SourceError("The disk is full.")
+
+        def close(self):
+            self.closed = True
+
+    broken = Broken()
+    worker = Worker(broken, wait=True)
+    with pytest.raises(SourceError, match="disk is full"):
+        for _ in range(50):
+            worker.offer(results[1][0])
+    with pytest.raises(SourceError, match="disk is full"):
+        close_all([worker])
+    assert broken.closed
+
+
+def test_records_are_strict_json(results):
+    result = results[1][0]
+    record = as_record(result.frames.frames[0], result.views[0])
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["points"] == [None] * 170
+
+
+def test_json_lines_to_stdout_leave_it_open(monkeypatch, results):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    consumer = JsonLines("-")
+    consumer.accept(results[1][-1])
+    consumer.close()
+    assert not out.closed and out.getvalue().count("\n") == 1
+
+
+def test_rate_is_frames_over_span():
+    rate = RateMeter()
+    assert rate.fps == 0
+    for t_ms in (0, 10, 20, 1000):
+        rate.tick(t_ms * 1_000_000)
+    # The mean of 1 / interval would say 67.
+    assert rate.fps == pytest.approx(3.0)
+
+
+def test_clock_gives_percentiles_of_what_it_was_told():
+    clock = StageClock()
+    for ms in range(1, 101):
+        clock.add("infer", ms * 1_000_000)
+    assert clock.percentiles_ms()["infer"] == pytest.approx((50.5, 95.05, 99.01))
+    assert clock.latest_ms("infer") == 100 and np.isnan(clock.latest_ms("draw"))
+    with pytest.raises(KeyError), clock.stage("fails"):
+        raise KeyError
+    assert len(clock.durations_ms("fails")) == 1
+
+
+def test_help_documents_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        live.main(["--help"])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert stop.value.code == 0
+    for word in (
+        "--source",
+        "--engine",
+        "--model",
+        "--no-window",
+        "--save",
+        "--jsonl",
+        "--max-frames",
+        "--record",
+    ):
+        assert word in out
