@@ -22,7 +22,7 @@ from rt_hands.capture.images import ImageSource, natural_key, read_image
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
-from rt_hands.capture.source import SourceBase
+from rt_hands.capture.source import Source
 from rt_hands.capture.video import VideoSource
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
@@ -144,7 +144,7 @@ def test_unreadable_file_is_about_permissions(video):
 # --- played and read ahead ---------------------------------------------------------------------------------
 
 
-class Listed(SourceBase):
+class Listed(Source):
     """A source made of given FrameSets; breaks with an error at the end if told to."""
 
     name, cameras = "listed", ("a",)

@@ -17,7 +17,7 @@ import pytest
 from standin import PaintedHand, picture, worst_px
 
 from rt_hands import live
-from rt_hands.capture.source import SourceBase
+from rt_hands.capture.source import Source
 from rt_hands.capture.video import VideoSource
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
@@ -37,7 +37,7 @@ def pair(i: int) -> tuple[PaintedHand, PaintedHand]:
     return PaintedHand(0, (340 + i, 180), 130), PaintedHand(1, (110, 180 + i), 130)
 
 
-class Painted(SourceBase):
+class Painted(Source):
     """Painted hands seen by one or more cameras; breaks after `count` frames if told to."""
 
     name = "painted"

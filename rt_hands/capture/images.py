@@ -10,7 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
@@ -44,7 +44,7 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-class ImageSource(SourceBase):
+class ImageSource(Source):
     """Single pictures. Damaged ones are told of and skipped; SourceError where none is left."""
 
     still = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Protocol
 
-from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
@@ -52,7 +52,7 @@ class _Camera:
     thread: Thread | None = None
 
 
-class LiveSource(SourceBase):
+class LiveSource(Source):
     """One or more cameras; each FrameSet holds the newest frame of every camera that has a fresh one.
 
     Opening fails at once where a camera can't be opened. One that goes away later is told of and tried again every

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from threading import Condition, Event
 
-from rt_hands.capture.source import Source, SourceBase
+from rt_hands.capture.source import Source
 from rt_hands.types import FrameSet
 
 
-class Played(SourceBase):
+class Played(Source):
     """Another source in real time: a thread hands out each FrameSet when it is due, the newest replaces the last.
 
     The clock of `now_ns` runs with the frames' own times, so the age of a frame means what it means for a camera.
@@ -75,7 +75,7 @@ class Played(SourceBase):
         self._source.close()
 
 
-class ReadAhead(SourceBase):
+class ReadAhead(Source):
     """Another source decoded in a thread, up to `ahead` FrameSets before they are taken; none is dropped."""
 
     def __init__(self, source: Source, ahead: int = 3) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import natural_key
-from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.video import decode, open_container
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
@@ -44,7 +44,7 @@ def grab_times_ns(folder: Path) -> dict[str, NDArray[np.int64]]:
     return {camera: np.array(values, np.int64) for camera, values in times.items()}
 
 
-class SessionSource(SourceBase):
+class SessionSource(Source):
     """FrameSets of a session folder, every frame once. A camera that ends early is told of and absent from then on."""
 
     def __init__(self, folder: Path, notice: Notice = to_stderr) -> None:

@@ -1,10 +1,10 @@
-"""The interface of every source of frames, and the small parts they share."""
+"""The interface of every source of frames, with the ways of a file that is read as fast as it is taken."""
 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from rt_hands.types import FrameSet
 
@@ -17,7 +17,7 @@ def to_stderr(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-class Source(Protocol):
+class Source(ABC):
     """An iterator of FrameSets. Use as a context manager, or close it.
 
     name: for people. cameras: ids, in the order of the views. live: frames come at their own pace, the newest is the
@@ -26,48 +26,25 @@ class Source(Protocol):
     still: the pictures have nothing to do with one another, so nothing is tracked from one to the next.
     """
 
-    name: str
-    cameras: tuple[str, ...]
-    live: bool
-    still: bool
-    length: int | None
-    dropped: int
+    name: str = ""
+    cameras: tuple[str, ...] = ()
+    live: bool = False
+    still: bool = False
+    length: int | None = None
+    dropped: int = 0
 
+    @abstractmethod
     def __iter__(self) -> Iterator[FrameSet]:
         """FrameSets until the source ends or is closed. Raises SourceError where it breaks for good."""
-        ...
 
     def now_ns(self) -> int | None:
         """The present time on the clock of the frames' t_ns; None where frames have no present (a file, read fast)."""
-        ...
-
-    def close(self) -> None:
-        """Stop threads and free devices; safe to call twice."""
-        ...
-
-    def __enter__(self) -> Source: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class SourceBase:
-    """What most sources share: the context manager and the defaults of a file read as fast as it is taken."""
-
-    name = ""
-    cameras: tuple[str, ...] = ()
-    live = False
-    still = False
-    length: int | None = None
-    dropped = 0
-
-    def now_ns(self) -> int | None:
-        """No present time."""
         return None
 
-    def close(self) -> None:
-        """Nothing to free."""
+    def close(self) -> None:  # noqa: B027
+        """Stop threads and free devices; safe to call twice."""
 
-    def __enter__(self) -> SourceBase:
+    def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:

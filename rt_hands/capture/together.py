@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
-from rt_hands.capture.source import Source, SourceBase
+from rt_hands.capture.source import Source
 from rt_hands.errors import InvalidInput
 from rt_hands.types import Frame, FrameSet
 
@@ -14,7 +14,7 @@ USUAL_PERIODS = 8
 """Frames of each file read ahead of the bundling, to know its period."""
 
 
-class TogetherSource(SourceBase):
+class TogetherSource(Source):
     """FrameSets of several files that started at the same moment, every frame once.
 
     names: camera ids, one a source. A frame joins the set whose first frame is less than half a period away; otherwise

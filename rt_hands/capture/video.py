@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from rt_hands.capture.source import Notice, SourceBase, to_stderr
+from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
 
@@ -83,7 +83,7 @@ def decode(container: Any, address: str, notice: Notice) -> Iterator[tuple[int, 
         notice(f"{address} ends early: {count} of {expected} frames could be read.")
 
 
-class VideoSource(SourceBase):
+class VideoSource(Source):
     """A video file, each frame once, as fast as it is taken. Raises SourceError where no frame can be read."""
 
     def __init__(self, path: str | Path, camera: str | None = None, notice: Notice = to_stderr) -> None:

@@ -135,8 +135,10 @@ def put_text(
         x, y = x - width // 2, y + height // 2
     x = int(np.clip(x, 2, max(out.shape[1] - width - 2, 2)))
     y = int(np.clip(y, height + 2, max(out.shape[0] - 4, height + 2)))
-    cv2.putText(out, text, (x, y), font, size, DARK, max(3, round(5 * size)), cv2.LINE_AA)
-    cv2.putText(out, text, (x, y), font, size, (255, 255, 255), max(1, round(2 * size)), cv2.LINE_AA)
+    # The edge is the same text moved about: OpenCV 5 sets thicker text wider, so it would not lie underneath.
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        cv2.putText(out, text, (x + dx, y + dy), font, size, DARK, 1, cv2.LINE_AA)
+    cv2.putText(out, text, (x, y), font, size, (255, 255, 255), 1, cv2.LINE_AA)
     return width, height
 
 
