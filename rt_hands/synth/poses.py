@@ -29,7 +29,7 @@ _LIMITS_DEG: Final = {
     "wrist_flexion": (-60, 65),
     "wrist_deviation": (-32, 18),
     "forearm_pronation": (-75, 75),
-    "thumb_cmc_flexion": (-30, 34),
+    "thumb_cmc_flexion": (-24, 34),
     "thumb_cmc_abduction": (-28, 26),
     "thumb_cmc_rotation": (-15, 20),
     "thumb_mcp_flexion": (-8, 58),
