@@ -84,7 +84,7 @@ def compare(seed: int, index: int) -> Found:
     points, normals = staging.points_of(sampled.hands)
     truth = view_truth(drawn, camera, points, normals)
     found, offsets = [], []
-    for point in np.flatnonzero(truth.visibility == VISIBLE):
+    for point in np.flatnonzero(truth.visibility == VISIBLE).tolist():
         if point % N_HAND < N_JOINTS or not _faces_camera(camera, points[point], normals[point]):
             continue
         middle = _dot_middle(drawn, point, truth.points_px[point])

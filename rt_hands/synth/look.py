@@ -99,11 +99,13 @@ def _noisy(image: U8, effects: Effects) -> U8:
     rng = np.random.default_rng(effects.seed)
     grain = effects.noise_grain_px
     # Integers from raw bytes: ten times faster than a normal draw, and camera noise is no more Gaussian than this.
-    small = (max(1, int(h / grain)), max(1, int(w / grain)), 3)
+    small = (max(1, int(h / grain)), max(1, int(w / grain)), 3 if effects.saturation else 1)
     raw = np.frombuffer(rng.bytes(2 * int(np.prod(small))), np.uint8).reshape(2, *small)
     noise = cv2.addWeighted(raw[0], 0.5, raw[1], 0.5, -127.5, dtype=cv2.CV_32F)  # triangular, sigma 52
     if grain != 1:
         noise = cv2.resize(noise, (w, h), interpolation=cv2.INTER_LINEAR) * 1.3
+    if not effects.saturation:
+        noise = cv2.merge([noise] * 3)  # a grey camera's noise is grey
     # Photon noise grows with the root of the light; at 8 bits with gamma that comes close to level.
     return np.asarray(cv2.add(image, cv2.multiply(noise, effects.noise / 52), dtype=cv2.CV_8U))
 

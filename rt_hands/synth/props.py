@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -52,17 +53,22 @@ def measure_arm(vertices_mm: F32, wrist_mm: F64, to_elbow: F64, back: F64) -> Ar
     length = local[:, 2].max()
     at, centres, radii = [], [], []
     for s in np.linspace(8, max(length - 4, 20), 12):
-        cut = local[np.abs(local[:, 2] - s) < 11]
+        # The mesh is coarse along the forearm: a slice must be as thick as its longest triangles.
+        cut = local[np.abs(local[:, 2] - s) < 17]
         if len(cut) < 6:
             continue
         low, high = cut[:, :2].min(0), cut[:, :2].max(0)
         at.append(s)
         centres.append(wrist_mm + (low + high) / 2 @ np.stack([u, v]) + s * to_elbow)
         radii.append((high - low) / 2)
-    return Arm(wrist_mm, to_elbow, u, v, np.array(at), np.array(centres), np.array(radii))
+    rounded = np.pad(np.array(radii), ((1, 1), (0, 0)), mode="edge")
+    widest = np.maximum(np.maximum(rounded[:-2], rounded[1:-1]), rounded[2:])
+    return Arm(wrist_mm, to_elbow, u, v, np.array(at), np.array(centres), widest)
 
 
-def tube(centres: F64, u: F64, v: F64, radii: F64, texture: U8, repeat: float = 1.0, **material: object) -> Mesh:
+def tube(
+    centres: F64, u: F64, v: F64, radii: F64, texture: U8, repeat: float = 1.0, **material: object
+) -> Mesh:
     """A tube through rings: centres (R, 3), unit axes (3,), radii (R, A, 2) per ring and corner along u and v."""
     rings, around = radii.shape[:2]
     angle = np.linspace(0, 2 * np.pi, around)
@@ -101,10 +107,42 @@ def sleeve(arm: Arm, rng: np.random.Generator, from_mm: float, to_mm: float) -> 
         folds += rng.uniform(0.3, 1.0) * np.sin(s[:, None] / turn + waves * angle + rng.uniform(0, 6.3))
     folds *= np.minimum(1, (s - from_mm) / 25)[:, None] * rng.uniform(0.4, 1.6)
     radii = inner[:, None] + loose[:, None, None] + folds[..., None]
-    radii = np.maximum(radii, inner[:, None] + 2.0)  # or skin would show through a fold
+    radii = np.maximum(radii, inner[:, None] + 2.5)  # or skin would show through a fold
     radii[0] = inner[0] + 0.6  # the cuff turns in, so its edge has a thickness
     mesh = tube(centres, arm.u, arm.v, radii, cloth(rng), repeat=float(rng.uniform(0.7, 2.5)), roughness=0.85)
     return mesh
+
+
+def long_sleeve(arm: Arm, from_mm: float, shoulder_mm: F64, texture: U8) -> Mesh:
+    """A sleeve from the wrist round the elbow to a shoulder; smooth, so that it can move."""
+    elbow_at = arm.at_mm[-1] + 45
+    s = np.concatenate([from_mm + np.array([0.4, 0.0, 0.0, 6.0]), np.linspace(from_mm + 12, elbow_at, 16)])
+    lower, inner = arm.at(s)
+    t = np.linspace(0, 1, 16)[1:, None]
+    corner = lower[-1] + 55 * arm.to_elbow
+    upper = (1 - t) ** 2 * lower[-1] + 2 * t * (1 - t) * corner + t**2 * shoulder_mm
+    centres = np.concatenate([lower, upper])
+    loose = 5 + 9 * np.clip((s - from_mm) / 120, 0, 1)
+    radii = np.concatenate([inner + loose[:, None], inner[-1] + loose[-1] + 12 * t * np.ones((1, 2))])
+    radii[0] = inner[0] + 0.6
+    angle = np.linspace(0, 2 * np.pi, _AROUND)
+    run = np.arange(len(centres))[:, None]
+    folds = 1 + 0.03 * np.sin(0.9 * run + 2 * angle) * np.clip((run - 4) / 6, 0, 1)
+    u, v = _carried(centres, arm.u, arm.v)
+    return tube(centres, u, v, radii[:, None] * folds[..., None], texture, 1.4, roughness=0.9)
+
+
+def _carried(centres: F64, u: F64, v: F64) -> tuple[F64, F64]:
+    """Axes across a bent tube, turned along with it: (R, 1, 3) each."""
+    way = np.gradient(centres, axis=0)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    rows = [(u, v)]
+    for before, after in itertools.pairwise(way):
+        axis = np.cross(before, after)
+        sine = float(np.linalg.norm(axis))
+        turn = cv2.Rodrigues(axis * (np.arcsin(min(1.0, sine)) / max(sine, 1e-9)))[0]
+        rows.append((turn @ rows[-1][0], turn @ rows[-1][1]))
+    return np.array([r[0] for r in rows])[:, None], np.array([r[1] for r in rows])[:, None]
 
 
 def band(arm: Arm, rng: np.random.Generator, at_mm: float) -> list[Mesh]:
@@ -160,6 +198,16 @@ def _cloth_colour(rng: np.random.Generator) -> NDArray[np.uint8]:
     saturation = rng.integers(0, 25) if rng.random() < 0.5 else rng.integers(40, 220)
     hsv = np.array([[[rng.integers(0, 180), saturation, value]]], np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])
+
+
+def cloth_of(colour: tuple[int, int, int], rng: np.random.Generator, size_px: int = CLOTH_PX) -> U8:
+    """A tile of plain knitted cloth of a colour."""
+    y, x = np.mgrid[:size_px, :size_px] / size_px
+    knit = 0.05 * np.sin(2 * np.pi * 16 * x) + 0.03 * np.sin(
+        2 * np.pi * (20 * y + 8 * np.abs((16 * x) % 1 - 0.5))
+    )
+    knit = knit + rng.normal(0, 0.03, knit.shape)
+    return np.clip(np.array(colour) * (1 + knit)[..., None], 0, 255).astype(np.uint8)
 
 
 def cloth(rng: np.random.Generator, size_px: int = CLOTH_PX) -> U8:

@@ -110,6 +110,7 @@ class Renderer:
         self._shade = self._gl.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
         self._shadow_map = self._gl.depth_texture((shadow_px, shadow_px))
         self._shadow_map.compare_func = "<="
+        self._shadow_map.repeat_x = self._shadow_map.repeat_y = False  # beyond the map all is lit
         self._shadow_fbo = self._gl.framebuffer(depth_attachment=self._shadow_map)
         self._shadow_px = shadow_px
         self._targets: dict[tuple[int, int, int], _Target] = {}

@@ -21,20 +21,22 @@ uniform float skew;
 
 vec4 project(vec3 world_mm) {
     vec3 cam = (cam_from_world * vec4(world_mm, 1.0)).xyz;
-    float z = max(cam.z, 1e-3);
-    vec2 p = cam.xy / z;
-    // Beyond this radius the polynomial may turn back; such points lie far outside the picture.
-    float r2 = min(dot(p, p), 4.0);
+    // Beyond 48 degrees off the axis the polynomial may turn back, and behind the camera it means nothing: there the
+    // factor of the rim is kept, so that large triangles that reach out of the picture stay whole.
+    vec2 p = cam.xy / max(cam.z, near_far_mm.x);
+    float all_r2 = dot(p, p), r2 = min(all_r2, 1.2);
+    p *= sqrt(r2 / max(all_r2, 1e-12));
     float radial = 1.0 + r2 * (distortion[0] + r2 * (distortion[1] + r2 * distortion[4]));
     float xy = p.x * p.y;
-    vec2 d = p * radial + vec2(2.0 * distortion[2] * xy + distortion[3] * (r2 + 2.0 * p.x * p.x),
-                               distortion[2] * (r2 + 2.0 * p.y * p.y) + 2.0 * distortion[3] * xy);
-    vec2 pixel = vec2(intrinsics.x * d.x + skew * d.y, intrinsics.y * d.y) + intrinsics.zw;
-    vec2 ndc = (pixel + 0.5) / size_px * 2.0 - 1.0;
+    vec2 bent = vec2(2.0 * distortion[2] * xy + distortion[3] * (r2 + 2.0 * p.x * p.x),
+                     distortion[2] * (r2 + 2.0 * p.y * p.y) + 2.0 * distortion[3] * xy);
+    vec2 d = cam.xy * radial + bent * cam.z;
+    vec2 pixel = vec2(intrinsics.x * d.x + skew * d.y, intrinsics.y * d.y) + (intrinsics.zw + 0.5) * cam.z;
+    vec2 clip = pixel / size_px * 2.0 - cam.z;
     float n = near_far_mm.x, f = near_far_mm.y;
     float depth = (f + n) / (f - n) * cam.z - 2.0 * f * n / (f - n);
     // Row 0 of the picture is the first row read back, so y is not turned over.
-    return vec4(ndc * cam.z, depth, cam.z);
+    return vec4(clip, depth, cam.z);
 }
 """
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import json
-import multiprocessing
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rt_hands.errors import InvalidInput, RtHandsError
 from rt_hands.paths import write_atomically
+from rt_hands.synth import workers
 
 Sample = Mapping[str, bytes]
 """Extension -> content of one sample's files, as in {'webp': ..., 'npz': ...}."""
@@ -67,11 +67,25 @@ def decode_arrays(content: bytes) -> dict[str, NDArray[Any]]:
         return {name: arrays[name] for name in arrays.files}
 
 
+@contextmanager
+def disk_full_told(path: Path) -> Iterator[None]:
+    """Turns a full disk into one sentence that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RtHandsError(
+                f"The disk is full: '{path}' could not be written. What was finished before is whole; "
+                "free some space and run the same command again."
+            ) from None
+        raise
+
+
 def write_shard(path: Path, samples: Iterator[tuple[int, Sample]]) -> None:
     """Write one shard beside its place and rename it there. A failure removes what was begun."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        with disk_full_told(path), tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             for index, sample in samples:
                 for extension, content in sample.items():
                     # Owner and time stay 0: the same (seed, index) gives the same bytes.
@@ -79,14 +93,6 @@ def write_shard(path: Path, samples: Iterator[tuple[int, Sample]]) -> None:
                     entry.size = len(content)
                     tar.addfile(entry, io.BytesIO(content))
         os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RtHandsError(
-                f"The disk is full: shard '{path}' could not be written. Finished shards are whole; "
-                "free some space and run the same command again."
-            ) from None
-        raise
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -106,7 +112,9 @@ def _agree_on_plan(out: Path, plan: Plan) -> None:
     changed = {k: (begun.get(k), v) for k, v in asdict(plan).items() if k != "count" and begun.get(k) != v}
     if changed:
         told = ", ".join(f"{k} {a!r}, now {b!r}" for k, (a, b) in changed.items())
-        raise InvalidInput(f"'{out}' was begun with other settings ({told}). Use the same ones or another folder.")
+        raise InvalidInput(
+            f"'{out}' was begun with other settings ({told}). Use the same ones or another folder."
+        )
     if begun["count"] < plan.count:
         _drop_short_last_shard(out, plan, int(begun["count"]))
     if begun["count"] != plan.count:
@@ -119,48 +127,26 @@ def _drop_short_last_shard(out: Path, plan: Plan, old_count: int) -> None:
         (out / plan.shard_name(old_count // plan.per_shard)).unlink(missing_ok=True)
 
 
-_made: Any = None
-
-
-def _start_worker(counter: Any) -> None:
-    global _made
-    _made = counter
-    os.environ["OMP_NUM_THREADS"] = os.environ["LP_NUM_THREADS"] = "1"
-
-
 def _make_shard(shard: int, out: Path, plan: Plan, make: MakeSample) -> None:
     def samples() -> Iterator[tuple[int, Sample]]:
         for index in plan.indices(shard):
             yield index, make(plan.seed, index)
-            if _made is not None:
-                with _made.get_lock():
-                    _made.value += 1
+            workers.tick()
 
     write_shard(out / plan.shard_name(shard), samples())
 
 
-def write_dataset(out: Path, plan: Plan, make: MakeSample, processes: int = 1, quiet: bool = False) -> int:
+def write_dataset(out: Path, plan: Plan, make: MakeSample, processes: int = 1) -> int:
     """Make the shards of a plan that are not there yet; returns how many samples were made.
 
-    make must be picklable when processes > 1. Interrupted, it leaves whole shards only, and goes on from them when it
-    is called again. Raises InvalidInput when the folder holds another plan, RtHandsError on a full disk.
+    make must be picklable. Interrupted, it leaves whole shards only, and goes on from them when it is called again.
+    Raises InvalidInput when the folder holds another plan, RtHandsError on a full disk.
     """
     _agree_on_plan(out, plan)
     missing = [s for s in range(plan.shards) if not (out / plan.shard_name(s)).exists()]
     todo = sum(len(plan.indices(s)) for s in missing)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    counter = context.Value("q", 0)
-    with Progress(*columns, TimeRemainingColumn(), disable=quiet) as progress:
-        task = progress.add_task(plan.kind, total=plan.count, completed=plan.count - todo, rate="")
-        job = partial(_make_shard, out=out, plan=plan, make=make)
-        with context.Pool(max(1, processes), _start_worker, (counter,)) as pool:
-            pending = pool.map_async(job, missing, chunksize=1)
-            while not pending.ready():
-                pending.wait(0.5)
-                progress.update(task, completed=plan.count - todo + counter.value)
-            pending.get()
-        progress.update(task, completed=plan.count)
+    job = partial(_make_shard, out=out, plan=plan, make=make)
+    workers.for_each(job, missing, processes, plan.kind, plan.count, plan.count - todo)
     return todo
 
 
@@ -168,7 +154,9 @@ def shard_paths(folder: Path) -> list[Path]:
     """The shards of a folder, in order. Raises InvalidInput when there are none."""
     found = sorted(folder.glob("*.tar")) if folder.is_dir() else []
     if not found:
-        raise InvalidInput(f"No shards (*.tar) in '{folder}'. Make some with: python -m rt_hands.synth --help")
+        raise InvalidInput(
+            f"No shards (*.tar) in '{folder}'. Make some with: python -m rt_hands.synth --help"
+        )
     return found
 
 

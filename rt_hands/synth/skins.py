@@ -19,7 +19,15 @@ U8 = NDArray[np.uint8]
 
 # sRGB means of skin from very light to very dark; a skin's tint moves it some way towards one of these.
 TONES: Final = np.array(
-    [[243, 212, 194], [229, 190, 165], [212, 166, 136], [186, 138, 107], [148, 103, 78], [108, 72, 54], [74, 48, 37]],
+    [
+        [243, 212, 194],
+        [229, 190, 165],
+        [212, 166, 136],
+        [186, 138, 107],
+        [148, 103, 78],
+        [108, 72, 54],
+        [74, 48, 37],
+    ],
     np.float32,
 )
 _HAND_REGION: Final = (slice(1640, 2030), slice(1170, 1560))  # rows, columns of the hands on a 2048 px skin
@@ -74,7 +82,9 @@ def procedural(index: int, size_px: int = 1024) -> Skin:
     """A made-up skin: a tone with mottling, pores and a little red; a pure function of its index."""
     rng = np.random.default_rng([7351, index])
     tone = np.array([np.interp(index * 5 % N_PROCEDURAL / 2.2, np.arange(7), TONES[:, c]) for c in range(3)])
-    mottle = sum(_smooth_noise(rng, size_px, cells) * weight for cells, weight in ((12, 0.5), (40, 0.3), (130, 0.3)))
+    mottle = sum(
+        _smooth_noise(rng, size_px, cells) * weight for cells, weight in ((12, 0.5), (40, 0.3), (130, 0.3))
+    )
     pores = rng.normal(0, 1, (size_px, size_px)).astype(np.float32)
     red = _smooth_noise(rng, size_px, 25)
     light = 1 + 0.05 * mottle + 0.018 * pores

@@ -23,7 +23,7 @@ from rt_hands.synth import lights, people, shards, staging, views
 from rt_hands.synth.render import renderer
 from rt_hands.synth.subjects import Split
 from rt_hands.synth.truth import VISIBLE, view_truth
-from rt_hands.synth.two_hands import KINDS
+from rt_hands.synth.two_hands import KINDS, Kind
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -33,7 +33,9 @@ SPRITE_PX: Final = 320
 SHARE: Final = (0.5, 0.62)  # of the sprite's side that the points' box takes; the rest shows forearm
 WEBP_QUALITY: Final = 92
 Hands = Literal["one", "two"]
-TOGETHER: Final = tuple(k for k in KINDS if k != "apart")  # hands apart are better laid over one by one
+TOGETHER: Final[tuple[Kind, ...]] = tuple(
+    k for k in KINDS if k != "apart"
+)  # hands apart are better laid over one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def make(seed: int, index: int, hands: Hands = "one", split: Split = "train") ->
     meshes = [
         m for hand in pair.hands for m in (staging.skin_mesh(hand, outfit), *staging.worn(hand, outfit))
     ]
-    camera = _camera(rng, pair)
+    camera = sprite_camera(rng, pair)
     light = lights.sample(look_of_sprite(rng), rng, -camera.rotation[1], -camera.rotation[2])
     drawn = renderer().draw(meshes, camera, light, staging.capsules_of(pair.hands))
     points, normals = staging.points_of(pair.hands)
@@ -92,7 +94,8 @@ def look_of_sprite(rng: np.random.Generator) -> lights.Look:
     return lights.LOOKS[int(rng.choice(len(lights.LOOKS), p=(0.4, 0.2, 0.15, 0.1, 0.15)))]
 
 
-def _camera(rng: np.random.Generator, seen: people.People) -> Camera:
+def sprite_camera(rng: np.random.Generator, seen: people.People) -> Camera:
+    """A camera round the hands whose picture is a sprite."""
     arms = [a / np.linalg.norm(a) for a in (h.vertices_mm[-1] - h.joints_mm[0] for h in seen.hands)]
     direction = views.direction_to_hand(rng, seen.towards_viewer, seen.up, arms)
     points = np.concatenate([h.points_mm for h in seen.hands]).astype(float)

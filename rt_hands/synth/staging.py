@@ -89,7 +89,7 @@ def worn(hand: HandMesh, outfit: Outfit, reach_mm: float = 0.0) -> list[Mesh]:
     reach_mm: how far from the wrist the sleeve goes at least; there is no arm beyond the elbow to fill it.
     """
     rng = np.random.default_rng([outfit.seed, hand.side])
-    arm = _arm_of(hand)
+    arm = arm_of(hand)
     meshes: list[Mesh] = []
     if (
         outfit.band_at_mm is not None
@@ -120,7 +120,8 @@ def _ring(hand: HandMesh, finger: int, rng: np.random.Generator) -> Mesh:
     return props.finger_ring(middle, axis, float(np.linalg.norm(from_axis, axis=1).mean()), rng)
 
 
-def _arm_of(hand: HandMesh) -> props.Arm:
+def arm_of(hand: HandMesh) -> props.Arm:
+    """The forearm of a posed hand as an axis with a thickness."""
     forearm = hand.vertices_mm[hand.forearm_share > 0]
     wrist = hand.joints_mm[0].astype(float)
     # The mesh's last vertex is the middle of the elbow cut.

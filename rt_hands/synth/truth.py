@@ -94,7 +94,11 @@ def view_truth(rendered: Rendered, camera: Camera, points_world_mm: F64, normals
     visibility[~in_frame(points_px, camera.size_px)] = OUTSIDE
     visibility[np.isnan(points_world_mm).any(1)] = ABSENT
     return ViewTruth(
-        points_px, visibility.astype(np.uint8), cam.astype(np.float32), rendered.masks[..., :2], boxes_px(points_px)
+        points_px,
+        visibility.astype(np.uint8),
+        cam.astype(np.float32),
+        rendered.masks[..., :2],
+        boxes_px(points_px),
     )
 
 

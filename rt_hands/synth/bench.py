@@ -1,0 +1,142 @@
+"""`python -m rt_hands.synth bench`: finished 368 px one-hand pictures a second, and what each part costs.
+
+Two ways to a finished picture. Direct: pose, dress, render, lay over a background, camera effects. Composited: a
+sprite from a shard is turned, scaled and laid over a background, then the same effects; its rendering is paid once
+however often it is used.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from rt_hands.synth import backgrounds, lights, look, people, scene, sprites, staging
+from rt_hands.synth.render import renderer
+from rt_hands.synth.truth import view_truth
+
+U8 = NDArray[np.uint8]
+
+SIZE_PX = 368
+LOOK: lights.Look = "webcam"
+
+
+class Clock:
+    """Adds up process time by name; process time, because other work on the machine must not count."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, part: Callable[[], Any]) -> Any:
+        """Run a part and add its time."""
+        start = time.process_time()
+        result = part()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
+        return result
+
+
+def direct(seed: int, index: int, clock: Clock) -> U8:
+    """A finished picture rendered for itself."""
+    rng = np.random.default_rng([seed, index])
+    seen = clock("person and pose", lambda: people.sample_hands(rng, "train", False))
+    outfit = staging.random_outfit(rng, seen.skin)
+    meshes = clock(
+        "skin, sleeve, watch, ring",
+        lambda: [m for h in seen.hands for m in (staging.skin_mesh(h, outfit), *staging.worn(h, outfit))],
+    )
+    camera = sprites.sprite_camera(rng, seen).resized((SIZE_PX, SIZE_PX))
+    light = lights.sample(LOOK, rng, -camera.rotation[1], -camera.rotation[2])
+    capsules = staging.capsules_of(seen.hands)
+    drawn = clock(
+        "render (light, shadow, 4x MSAA, depth)", lambda: renderer().draw(meshes, camera, light, capsules)
+    )
+    points, normals = staging.points_of(seen.hands)
+    clock("truth (projection, visibility, masks)", lambda: view_truth(drawn, camera, points, normals))
+    return finished(drawn.rgba, rng, clock)
+
+
+def composited(sample: dict[str, bytes], seed: int, index: int, clock: Clock) -> U8:
+    """A finished picture from an encoded sprite."""
+    rng = np.random.default_rng([seed, index])
+    sprite = clock("decode the sprite", lambda: sprites.decode(sample))
+    rgba = clock("turn and scale", lambda: _turned(sprite.rgba, rng))
+    return finished(rgba, rng, clock)
+
+
+def _turned(rgba: U8, rng: np.random.Generator) -> U8:
+    middle = (rgba.shape[1] / 2, rgba.shape[0] / 2)
+    matrix = cv2.getRotationMatrix2D(middle, rng.uniform(-60, 60), SIZE_PX / 220)
+    matrix[:, 2] += SIZE_PX / 2 - np.array(middle)
+    return np.asarray(cv2.warpAffine(rgba, matrix, (SIZE_PX, SIZE_PX), flags=cv2.INTER_LINEAR))
+
+
+def finished(rgba: U8, rng: np.random.Generator, clock: Clock) -> U8:
+    """Background and camera effects, the same for both ways."""
+    behind = clock("background", lambda: backgrounds.sample(LOOK, rng, (SIZE_PX, SIZE_PX)))
+    image = clock("lay over", lambda: scene.laid_over(rgba, behind))
+    effects = look.sample(LOOK, rng)
+    return clock("blur, white balance, noise, JPEG", lambda: look.apply(image, effects))
+
+
+def _run(way: str, n: int, seed: int) -> tuple[float, dict[str, float]]:
+    """Seconds of wall and per part for n pictures, after a warm-up that loads skins, people and shaders."""
+    made = [dict(sprites.encode(sprites.make(seed, i))) for i in range(40)]
+    clock = Clock()
+    make: Callable[[int], U8] = lambda i: direct(seed, i, clock)  # noqa: E731
+    if way == "composited":
+        make = lambda i: composited(made[i % len(made)], seed, i, clock)  # noqa: E731
+    for i in range(20):
+        make(i)
+    clock.seconds.clear()
+    start = time.perf_counter()
+    for i in range(n):
+        make(20 + i)
+    return time.perf_counter() - start, clock.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Finished 368 px one-hand pictures a second, direct and composited, and milliseconds a part."""
+
+    n: int = 200
+    """Pictures a process and way."""
+    processes: int = 2
+    seed: int = 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the options, measure, print."""
+    options = tyro.cli(Options, args=argv, prog="python -m rt_hands.synth bench")
+    console = Console()
+    for way in ("direct", "composited"):
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(options.processes) as pool:
+            results = pool.starmap(
+                _run, [(way, options.n, options.seed + k) for k in range(options.processes)]
+            )
+        console.print(_table(way, options, results))
+    return 0
+
+
+def _table(way: str, options: Options, results: list[tuple[float, dict[str, float]]]) -> Table:
+    wall = max(seconds for seconds, _ in results)
+    rate = options.n * options.processes / wall
+    busy = sum(sum(parts.values()) for _, parts in results)
+    by_cpu = options.n * options.processes * options.processes / busy
+    title = (
+        f"{way}: {rate:.1f} pictures/s by the clock, {by_cpu:.1f}/s by process time "
+        f"({options.processes} processes, {renderer().name if way == 'direct' else 'no rendering'})"
+    )
+    table = Table("part", "ms a picture", title=title)
+    for name in results[0][1]:
+        table.add_row(name, f"{1e3 * np.mean([parts[name] for _, parts in results]) / options.n:.2f}")
+    return table
