@@ -1,0 +1,1 @@
+"""The parts of python -m rt_hands.calibrate, one module each."""

@@ -1,0 +1,58 @@
+"""python -m rt_hands.calibrate check RIG FOLDER: is an old calibration still true?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from rt_hands.calibration.board import Board
+from rt_hands.calibration.commands.rig import collect
+from rt_hands.calibration.compare import held_out
+from rt_hands.calibration.sources import Recording
+from rt_hands.calibration.verdict import WORST_MM, WORST_RMS_WIDTHS
+from rt_hands.errors import InvalidInput
+from rt_hands.formats import load_rig
+
+
+@dataclass
+class CheckRig:
+    """Errors of a rig on fresh pictures of a board. Moved cameras show at once."""
+
+    rig: Annotated[Path, tyro.conf.Positional]
+    """Calibration file, any format of rt_hands.formats."""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """One video, or one folder of pictures, for each camera."""
+    board: Path
+    """board.toml, or Caliscope's charuco.toml."""
+    timestamps: Path | None = None
+    first: int = 0
+    last: int | None = None
+    max_spread_ms: float = 25.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the errors; 0 where they are small, 1 where they are not."""
+    a = tyro.cli(CheckRig, prog="python -m rt_hands.calibrate check", args=list(argv))
+    rig, board, console = load_rig(a.rig), Board.load(a.board), Console()
+    recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
+    seen = collect(recording, board, console)
+    for camera, size in seen.sizes_px.items():
+        rig[camera].check_image(size)
+    errors = held_out(seen, rig)
+    if errors.sets == 0:
+        raise InvalidInput("No set of pictures shows the board to two cameras at once.")
+    scale = float(np.median(list(errors.scale.values())))
+    console.print(
+        f"{errors.rms_px:.2f} px, {errors.rms_mm:.2f} mm rms over {errors.corners} corners in {errors.sets} sets; "
+        f"the board measures {scale:.2%} of its size"
+    )
+    width = max(s[0] for s in seen.sizes_px.values())
+    good = errors.rms_px <= WORST_RMS_WIDTHS * width and errors.rms_mm <= WORST_MM
+    console.print("[green]still good[/]" if good else "[red]no longer true: calibrate again[/]")
+    return 0 if good else 1

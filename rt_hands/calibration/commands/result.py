@@ -1,0 +1,136 @@
+"""What every calibrating command does with its observations: judge, solve, judge, write, show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rt_hands.calibration.compare import compare
+from rt_hands.calibration.observations import Observations
+from rt_hands.calibration.report import save_report
+from rt_hands.calibration.solve import Calibration, calibrate
+from rt_hands.calibration.verdict import Verdict, check_calibration, check_pictures
+from rt_hands.camera import Rig
+from rt_hands.errors import InvalidInput
+from rt_hands.paths import write_atomically
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """verdict, and the calibration unless the pictures alone were refused."""
+
+    verdict: Verdict
+    calibration: Calibration | None
+
+
+def judge(
+    seen: Observations,
+    lenses: Rig | None = None,
+    distances_mm: Mapping[tuple[str, str], float] | None = None,
+) -> Outcome:
+    """Both checks and the calibration between them."""
+    first = check_pictures(seen, lens_given=lenses is not None)
+    if not first.accepted:
+        return Outcome(first, None)
+    try:
+        cal = calibrate(seen, lenses)
+    except InvalidInput as error:
+        return Outcome(Verdict((str(error),), first.warnings), None)
+    second = check_calibration(cal, distances_mm)
+    return Outcome(Verdict(second.reasons, first.warnings + second.warnings), cal)
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """What is known about the calibration, for calibration.json."""
+    verdict, cal = outcome.verdict, outcome.calibration
+    base: dict[str, Any] = {
+        "accepted": verdict.accepted,
+        "reasons": verdict.reasons,
+        "warnings": verdict.warnings,
+    }
+    if cal is None:
+        return base
+    return base | {
+        "held_out": {
+            "rms_px": _number(cal.held.rms_px),
+            "rms_mm": _number(cal.held.rms_mm),
+            "corners": cal.held.corners,
+            "sets": cal.held.sets,
+        },
+        "fit_rms_px": cal.rms_px,
+        "dropped_share": cal.dropped,
+        "lenses_given": cal.lens_given,
+        "focal_std_share": cal.solution.focal_std,
+        "clock_offset_ms": {c: 1e3 * s for c, s in cal.solution.offset_s.items()},
+        "clock_offset_std_ms": {c: 1e3 * s for c, s in cal.solution.offset_std_s.items()},
+        "board_aspect": cal.board.aspect,
+        "legacy_pattern": cal.board.legacy_pattern,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if np.isfinite(value) else None
+
+
+def write(folder: Path, seen: Observations, outcome: Outcome, *, force: bool) -> list[Path]:
+    """Report and figures always; rig.toml and board.toml if accepted, or forced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "calibration.png", folder / "calibration.json"]
+    save_report(written[0], seen, outcome.verdict, outcome.calibration)
+    write_atomically(written[1], json.dumps(figures(outcome), indent=1).encode())
+    cal = outcome.calibration
+    if cal is not None and (outcome.verdict.accepted or force):
+        cal.rig.save(folder / "rig.toml")
+        cal.board.save(folder / "board.toml")
+        written += [folder / "rig.toml", folder / "board.toml"]
+    return written
+
+
+def show(console: Console, seen: Observations, outcome: Outcome, reference: Rig | None = None) -> None:
+    """Tables and the verdict."""
+    cal = outcome.calibration
+    table = Table("camera", "with board", "focal px", "miss px rms", "clock ms", title="cameras")
+    for camera in seen.cameras:
+        row = [camera, f"{len(seen.of(camera))} of {seen.counts[camera].pictures}"]
+        if cal is not None:
+            offset, std = cal.solution.offset_s[camera], cal.solution.offset_std_s[camera]
+            row += [
+                f"{cal.rig[camera].K[0, 0]:.1f}",
+                f"{cal.rms_px.get(camera, float('nan')):.2f}",
+                f"{1e3 * offset:+.1f} +- {1e3 * std:.1f}" if std else "-",
+            ]
+        table.add_row(*row)
+    console.print(table)
+    if cal is not None and len(cal.rig) > 1:
+        held = cal.held
+        console.print(
+            f"held out: {held.rms_px:.2f} px, {held.rms_mm:.2f} mm rms over {held.corners} corners in {held.sets} sets"
+        )
+    if cal is not None and reference is not None:
+        _show_reference(console, cal.rig, reference)
+    for warning in outcome.verdict.warnings:
+        console.print(f"[yellow]note[/] {warning}", highlight=False)
+    for reason in outcome.verdict.reasons:
+        console.print(f"[red]refused[/] {reason}", highlight=False)
+    if outcome.verdict.accepted:
+        console.print("[green]accepted[/]")
+
+
+def _show_reference(console: Console, rig: Rig, reference: Rig) -> None:
+    table = Table("cameras", "apart mm", "baseline %", "rotation deg", title="against the reference rig")
+    for d in compare(rig, reference):
+        table.add_row(
+            " - ".join(d.cameras),
+            f"{d.baseline_mm:.1f}",
+            f"{d.baseline_percent:+.2f}",
+            f"{d.rotation_deg:.2f}",
+        )
+    console.print(table)
