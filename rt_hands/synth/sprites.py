@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from rt_hands.synth import lights, people, shards, staging, views
 from rt_hands.synth.render import renderer
 from rt_hands.synth.subjects import Split
 from rt_hands.synth.truth import VISIBLE, view_truth
-from rt_hands.synth.two_hands import KINDS, Kind
+from rt_hands.synth.two_hands import Kind
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -34,7 +34,7 @@ SHARE: Final = (0.5, 0.62)  # of the sprite's side that the points' box takes; t
 WEBP_QUALITY: Final = 92
 Hands = Literal["one", "two"]
 TOGETHER: Final[tuple[Kind, ...]] = tuple(
-    k for k in KINDS if k != "apart"
+    k for k in get_args(Kind) if k != "apart"
 )  # hands apart are better laid over one by one
 
 
