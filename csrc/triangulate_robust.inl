@@ -60,11 +60,51 @@ static inline void search_pairs(const Group& group, int lane_index, Group* hypot
     }
 }
 
-// Uses the views within the gate, fits, and repeats until the choice holds. After two rounds views only leave, so it
-// ends. Lanes outside `doubtful` keep their views.
-static inline Point3 regroup(const Group& g, LaneMask doubtful, double gate2, Point3 p) {
+// Squared residual that just over half of the usable views stay within, and how many are usable. The rank is that of
+// least median of squares for hypotheses of two views (Rousseeuw & Leroy, Robust Regression, 1987).
+static inline std::int64_t typical_residual2(const Group& g, int lane_index, double* ordered, double* typical2) {
+    std::int64_t count = 0;
+    for (std::int64_t v = 0; v < g.views; ++v) {
+        if (!(lane(g.sights[v].score, lane_index) > 0)) continue;
+        const double r2 = lane(g.residuals2[v], lane_index);
+        ordered[count++] = r2 == r2 ? r2 : std::numeric_limits<double>::infinity();
+    }
+    if (count == 0) return 0;
+    std::nth_element(ordered, ordered + (count + 1) / 2, ordered + count);
+    *typical2 = ordered[(count + 1) / 2];
+    return count;
+}
+
+constexpr double kSurePx = 3.0;  // residuals below it are never a reason to look for wrong views
+constexpr double kGatePx = 2.0;  // the gate never closes further
+
+// How far from the point a view may be, squared: 2.5 robust standard deviations with the small-sample factor of
+// Rousseeuw & Leroy (a circular Gaussian's median radius is 1.177 sigma), at most max_residual_px. Three views or fewer
+// say nothing about spread.
+static inline double gate_residual2(std::int64_t count, double typical2, double max2) {
+    if (count < 4) return max2;
+    const double factor = 2.5 / 1.177 * (1 + 5.0 / static_cast<double>(count - 2));
+    return std::min(std::max(factor * factor * typical2, kGatePx * kGatePx), max2);
+}
+
+struct Workspace {
+    Group group, hypotheses;
+    std::int64_t* usable;
+    double* ordered;
+};
+
+// Uses the views within the gate, fits, and repeats until the choice holds. After two rounds views only leave and the
+// gate is kept, so it ends. Lanes that are not doubtful keep their views.
+static inline Point3 regroup(const Workspace& work, LaneMask doubtful, double max2, Point3 p) {
+    const Group& g = work.group;
+    Lanes gate2 = splat(max2);
     measure(g, p);
     for (int round = 0; round < kMaxRegroups; ++round) {
+        for (int i = 0; i < kLanes && round < 2; ++i) {
+            double typical2 = max2;
+            const std::int64_t count = typical_residual2(g, i, work.ordered, &typical2);
+            set_lane(&gate2, i, gate_residual2(count, typical2, max2));
+        }
         bool changed = false;
         for (std::int64_t v = 0; v < g.views; ++v) {
             const Lanes pool = round < 2 ? g.sights[v].score : g.weights[v];
@@ -80,10 +120,16 @@ static inline Point3 regroup(const Group& g, LaneMask doubtful, double gate2, Po
     return p;
 }
 
-struct Workspace {
-    Group group, hypotheses;
-    std::int64_t* usable;
-};
+// Largest squared residual of the usable views, lane by lane; inf where the point is not finite.
+static inline Lanes worst_residual2(const Group& g) {
+    Lanes worst = splat(0.0);
+    for (std::int64_t v = 0; v < g.views; ++v) {
+        const Lanes r2 = select(g.residuals2[v] >= 0.0, g.residuals2[v], splat(std::numeric_limits<double>::infinity()));
+        const Lanes counted = select(g.sights[v].score > 0.0, r2, splat(0.0));
+        worst = select(counted > worst, counted, worst);
+    }
+    return worst;
+}
 
 static inline Point3 robust_fit(Workspace* work, const TriangulateOptions& options) {
     const Group& g = work->group;
@@ -91,21 +137,20 @@ static inline Point3 robust_fit(Workspace* work, const TriangulateOptions& optio
     Point3 p = refine(g, linear_fit(g));
     measure(g, p);
     if (!options.reject) return p;
-    const double gate2 = options.max_residual_px * options.max_residual_px;
-    Lanes agreeing = splat(0.0), usable = splat(0.0);
-    for (std::int64_t v = 0; v < g.views; ++v) {
-        const Lanes one = select(g.sights[v].score > 0.0, splat(1.0), splat(0.0));
-        usable += one;
-        agreeing += select(g.residuals2[v] <= gate2, one, splat(0.0));
-    }
-    const LaneMask doubtful = agreeing < usable;
-    if (!any(doubtful)) return p;
+    const double max2 = options.max_residual_px * options.max_residual_px, sure2 = std::min(kSurePx * kSurePx, max2);
+    const Lanes worst = worst_residual2(g);
+    if (!any(worst > sure2)) return p;
+    Lanes doubtful = splat(0.0);
     for (int i = 0; i < kLanes; ++i) {
-        if (lane(agreeing, i) < lane(usable, i)) {
-            search_pairs(g, i, &work->hypotheses, work->usable, 0.25 * gate2, &p);
-        }
+        if (!(lane(worst, i) > sure2)) continue;
+        double typical2 = max2;
+        const std::int64_t count = typical_residual2(g, i, work->ordered, &typical2);
+        if (lane(worst, i) <= max2 && count < 4) continue;
+        const double scale2 = std::min(std::max(typical2, kGatePx * kGatePx), 0.25 * max2);
+        search_pairs(g, i, &work->hypotheses, work->usable, scale2, &p);
+        set_lane(&doubtful, i, 1.0);
     }
-    return regroup(g, doubtful, gate2, p);
+    return any(doubtful > 0.0) ? regroup(*work, doubtful > 0.0, max2, p) : p;
 }
 
 static inline Sight load_sight(const CameraModel& c, const double* points_px, const double* scores, int count,
@@ -167,6 +212,7 @@ static inline Workspace make_workspace(const CameraModel* cameras, std::int64_t 
         bytes = reinterpret_cast<unsigned char*>(g->residuals2 + views);
     }
     work.usable = reinterpret_cast<std::int64_t*>(bytes);
+    work.ordered = reinterpret_cast<double*>(work.usable + views);
     return work;
 }
 
