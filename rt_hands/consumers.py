@@ -17,8 +17,7 @@ from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.errors import SourceError
 from rt_hands.pipeline import Result
-from rt_hands.tracking.tracker import Tracked
-from rt_hands.types import Frame
+from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
 
 QUEUE = 8
 """Results that may wait for one consumer: a quarter of a second of a camera, 25 MB of 720p pictures."""
@@ -38,6 +37,8 @@ class JsonLines:
     """One JSON object a line, for each frame of each camera, to a file or, for `-`, stdout.
 
     t_ns, camera, index, present [right, left], points: 170 x [x_px, y_px, score], or null where absent.
+    With a rig the points are those that all views agree on, and one more line a moment has `points_world_mm`:
+    170 x [x, y, z, score], or null, and no camera.
     """
 
     def __init__(self, target: str) -> None:
@@ -50,9 +51,12 @@ class JsonLines:
             raise SourceError(f"{target} can't be written: {error.strerror}.") from error
 
     def accept(self, result: Result) -> None:
-        """Write one line a view."""
-        for frame, view in zip(result.frames.frames, result.views, strict=True):
-            self._file.write(json.dumps(as_record(frame, view), separators=(",", ":")) + "\n")
+        """Write one line a view, and one for the rig."""
+        records = [as_record(frame, result.shown(i)) for i, frame in enumerate(result.frames.frames)]
+        if result.rig is not None:
+            records.append(as_rig_record(result.frames, result.rig.hands))
+        for record in records:
+            self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
     def close(self) -> None:
         """Flush, and close a file."""
@@ -61,15 +65,27 @@ class JsonLines:
             self._file.close()
 
 
-def as_record(frame: Frame, view: Tracked) -> dict[str, Any]:
+def as_rig_record(frames: FrameSet, hands: Hands3D) -> dict[str, Any]:
+    """One moment's hands in the world as plain values, ready for JSON."""
+    points = np.round(np.column_stack([hands.points_world_mm, hands.score]), 3)
+    rows = [None if np.isnan(row[0]) else row.tolist() for row in points]
+    return {
+        "t_ns": frames.t_ns,
+        "index": frames.index,
+        "present": hands.present.tolist(),
+        "points_world_mm": rows,
+    }
+
+
+def as_record(frame: Frame, hands: Hands2D) -> dict[str, Any]:
     """One frame's hands as plain values, ready for JSON."""
-    points = np.round(view.hands.points_px.astype(float), 3)
+    points = np.round(hands.points_px.astype(float), 3)
     rows = [None if np.isnan(x) else [x, y, score] for x, y, score in points.tolist()]
     return {
         "t_ns": frame.t_ns,
         "camera": frame.camera,
         "index": frame.index,
-        "present": view.hands.present.tolist(),
+        "present": hands.present.tolist(),
         "points": rows,
     }
 

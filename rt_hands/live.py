@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
 from rt_hands.capture.source import Source, to_stderr
@@ -24,8 +25,10 @@ from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, RawVideo, Worker, close_all
 from rt_hands.display.draw import Style
 from rt_hands.display.view import ViewOptions
+from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
 from rt_hands.errors import InvalidInput, run_command
+from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline, Result
 
@@ -39,6 +42,13 @@ class Options:
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Webcam number, /dev/videoN or name; video file; picture or folder; rtsp:// or http:// URL; session folder;
     `sample`. May be given several times for several cameras. Default: the first webcam, else the sample."""
+    rig: str | None = None
+    """Calibration of several cameras (rig.toml or another program's file): hands in 3D, drawn back into every view.
+    Sources are named after its cameras: --source ID=WORD. A session with a rig.toml brings its own."""
+    multi_view: bool = True
+    """With a rig: draw what all views agree on; --no-multi-view draws each view's own hands. Key v."""
+    view_3d: bool = False
+    """With a rig: one more tile with the hands in 3D. Key 3."""
     list_cameras: bool = False
     """List the webcams and stop."""
     engine: str = "auto"
@@ -79,12 +89,25 @@ def main(argv: Sequence[str]) -> int:
     writes = bool(options.save or options.record or options.jsonl)
     no_window = why_no_window() if options.window else "not asked for"
     realtime = options.realtime if options.realtime is not None else no_window is None and not writes
-    with open_source(options.source, realtime, options.camera) as source:
+    rig = load_rig(options.rig) if options.rig else None
+    with open_source(options.source, realtime, options.camera, cameras=rig.ids if rig else ()) as source:
+        rig = _fitting(rig or _rig_of(source), source)
         save = options.save
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
-        _run(options, source, save, show=no_window is None)
+        _run(options, source, save, rig, show=no_window is None)
     return 0
+
+
+def _rig_of(source: Source) -> Rig | None:
+    """The rig.toml that lies in a session's folder, if the source is one."""
+    path = Path(source.name) / "rig.toml"
+    return Rig.load(path) if path.is_file() else None
+
+
+def _fitting(rig: Rig | None, source: Source) -> Rig | None:
+    """The rig of the source's cameras. Raises InvalidInput when one of them is not in it."""
+    return None if rig is None else rig.subset(source.cameras)
 
 
 def _file_instead_of_window(source: Source, reason: str) -> str:
@@ -97,13 +120,13 @@ def _file_instead_of_window(source: Source, reason: str) -> str:
     return FALLBACK_FILE
 
 
-def _run(options: Options, source: Source, save: str | None, show: bool) -> None:
+def _run(options: Options, source: Source, save: str | None, rig: Rig | None, show: bool) -> None:
     cpm = Cpm.load(options.model, options.engine, options.threads)
     cpm.engine.warm_up((1, 2))
-    pipeline = Pipeline(source, cpm, options.smooth)
+    pipeline = Pipeline(source, cpm, options.smooth, rig=rig)
     workers: list[Worker] = []
     try:
-        for consumer in _consumers(options, save):
+        for consumer in _consumers(options, save, rig):
             workers.append(Worker(consumer, wait=not source.live))
         if show:
             _show(pipeline, workers, options)
@@ -115,11 +138,16 @@ def _run(options: Options, source: Source, save: str | None, show: bool) -> None
         _report(pipeline, workers)
 
 
-def _consumers(options: Options, save: str | None) -> Iterator[Consumer]:
+def _view_options(options: Options, rig: Rig | None, mirror: bool = False) -> ViewOptions:
+    world = World(rig) if rig is not None and options.view_3d else None
+    return ViewOptions(Style(dense=options.dense), mirror, multi_view=options.multi_view, world=world)
+
+
+def _consumers(options: Options, save: str | None, rig: Rig | None) -> Iterator[Consumer]:
     if options.jsonl:
         yield JsonLines(options.jsonl)
     if save:
-        yield AnnotatedVideo(save, ViewOptions(Style(dense=options.dense)))
+        yield AnnotatedVideo(save, _view_options(options, rig))
     if options.record:
         yield RawVideo(options.record)
 
@@ -182,7 +210,7 @@ def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> No
                 return
 
     mirror = options.mirror if options.mirror is not None else _is_webcam(pipeline.source)
-    window = Window(pipeline, ViewOptions(Style(dense=options.dense), mirror))
+    window = Window(pipeline, _view_options(options, pipeline.rig, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
         working = pool.submit(work)
         try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.capture.source import Source
+from rt_hands.camera import Rig
+from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
 from rt_hands.inference.cpm import Cpm, Read
 from rt_hands.layout import N_POINTS
+from rt_hands.lifting.watch import RigWatch
+from rt_hands.tracking.rig import RigTracked, RigTracker, advise
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
 from rt_hands.types import Frame, FrameSet, Hands2D
@@ -28,11 +31,21 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One FrameSet and its hands: views[i] belongs to frames.frames[i], beliefs[i] too (empty unless kept)."""
+    """One FrameSet and its hands: views[i] belongs to frames.frames[i], beliefs[i] too (empty unless kept).
+
+    rig: the hands in 3D and drawn back into the views; None without a calibrated rig.
+    """
 
     frames: FrameSet
     views: tuple[Tracked, ...]
     beliefs: tuple[tuple[Belief, ...], ...] = ()
+    rig: RigTracked | None = None
+
+    def shown(self, view: int, multi_view: bool = True) -> Hands2D:
+        """The hands to draw in a view: those all views agree on, or the view's own (or where there is no rig)."""
+        if self.rig is None or not multi_view:
+            return self.views[view].hands
+        return self.rig.agreed[self.frames.frames[view].camera]
 
 
 class Pipeline:
@@ -41,9 +54,19 @@ class Pipeline:
     Hands are followed from frame to frame, each camera by its own tracker; in unrelated pictures (`source.still`)
     they are found anew. `smooth` and `keep_beliefs` may be changed while it runs. `clock` has the stages grab,
     preprocess, infer, decode, track; `rate` the frames a second. Closing the source and the network is the caller's.
+    rig: the cameras' calibration; then the views' hands are also lifted to 3D (stage lift), and a view that lost a hand
+    is told where the others see it. notice: takes one sentence when a camera does not fit the rig.
     """
 
-    def __init__(self, source: Source, cpm: Cpm, smooth: bool = True, keep_beliefs: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        cpm: Cpm,
+        smooth: bool = True,
+        keep_beliefs: bool = False,
+        rig: Rig | None = None,
+        notice: Notice = to_stderr,
+    ) -> None:
         self.source = source
         self.cpm = cpm
         self.smooth = smooth
@@ -52,6 +75,11 @@ class Pipeline:
         self.rate = RateMeter()
         self._trackers = {camera: Tracker() for camera in source.cameras}
         self._detector = Detector(cpm=cpm)
+        self.rig = rig
+        self._notice = notice
+        self._rig_tracker = RigTracker(rig) if rig is not None else None
+        self._watch = RigWatch(rig) if rig is not None else None
+        self._checked: set[str] = set()
 
     def __iter__(self) -> Iterator[Result]:
         frame_sets = iter(self.source)
@@ -82,7 +110,29 @@ class Pipeline:
                 first += len(looks)
                 views.append(self._tracker(frame).update(looks, part, frame.t_ns))
                 beliefs.append(self._beliefs(part, looks))
-        return Result(frames, tuple(views), tuple(beliefs))
+        return self._lifted(Result(frames, tuple(views), tuple(beliefs)))
+
+    def _lifted(self, result: Result) -> Result:
+        """The result with its hands in 3D, where there is a rig."""
+        if self.rig is None or self._rig_tracker is None or self._watch is None:
+            return result
+        frames = result.frames
+        for frame in frames.frames:
+            if frame.camera not in self._checked:
+                self.rig[frame.camera].check_image(frame.size_px)
+                self._checked.add(frame.camera)
+        self.clock.add("spread", frames.spread_ns)
+        with self.clock.stage("lift"):
+            self._rig_tracker.smooth = self.smooth
+            measured = {c: view.measured for c, view in zip(frames.cameras, result.views, strict=True)}
+            tracked = self._rig_tracker.update(measured, frames.t_ns)
+            for frame in frames.frames:
+                agreed = tracked.agreed[frame.camera]
+                advise(self._tracker(frame), measured[frame.camera], agreed, frame.t_ns, frame.size_px)
+            sentence = self._watch.update(measured, tracked.measured)
+        if sentence:
+            self._notice(sentence)
+        return replace(result, rig=tracked)
 
     def _tracker(self, frame: Frame) -> Tracker:
         tracker = self._trackers.setdefault(frame.camera, Tracker())

@@ -162,7 +162,9 @@ def test_a_camera_without_a_display_asks_for_no_window(monkeypatch):
 
 
 def test_source_that_dies_keeps_what_was_written(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(live, "open_source", lambda *_: Painted(6, error=SourceError("The cable is gone.")))
+    monkeypatch.setattr(
+        live, "open_source", lambda *_, **__: Painted(6, error=SourceError("The cable is gone."))
+    )
     assert run("--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl") == 2
     assert "error: The cable is gone." in capsys.readouterr().err
     assert len(lines(tmp_path / "o.jsonl")) == 6
@@ -171,7 +173,7 @@ def test_source_that_dies_keeps_what_was_written(run, tmp_path, monkeypatch, cap
 
 
 def test_ctrl_c_keeps_what_was_written_and_leaves_no_thread(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(live, "open_source", lambda *_: Painted(6, error=KeyboardInterrupt()))
+    monkeypatch.setattr(live, "open_source", lambda *_, **__: Painted(6, error=KeyboardInterrupt()))
     before = threading.active_count()
     assert run("--no-window", "--save", "o.mp4") == 130
     assert threading.active_count() == before
@@ -405,7 +407,7 @@ def test_consumer_that_fails_is_heard(results):
 
 def test_records_are_strict_json(results):
     result = results[1][0]
-    record = as_record(result.frames.frames[0], result.views[0])
+    record = as_record(result.frames.frames[0], result.shown(0))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["points"] == [None] * 170
 

@@ -11,6 +11,7 @@ from rt_hands.capture.live import LiveSource, Reader
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.capture.together import TogetherSource
 from rt_hands.capture.video import StreamReader, VideoSource
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
@@ -24,26 +25,65 @@ def open_source(
     realtime: bool = False,
     settings: WebcamSettings | None = None,
     notice: Notice = to_stderr,
+    cameras: Sequence[str] = (),
 ) -> Source:
     """The source for one or several words.
 
     source: a webcam's number, /dev/videoN or name; a URL; a video file; a picture or a folder of pictures; a recorded
-    session's folder; `sample`. Several words must all be cameras or URLs. None: the first webcam, or the sample where
-    there is none, told in one line. realtime: play files at their own speed and drop late frames, as a camera would.
+    session's folder; `sample`. Several words must all be cameras or URLs, or all be video files. None: the first
+    webcam, or the sample where there is none, told in one line.
+    realtime: play files at their own speed and drop late frames, as a camera would.
+    cameras: ids that the sources must have, as in a rig file; each word is then `ID=WORD`, or a file named `ID.*`.
     Raises SourceError where it can't be opened, InvalidInput where the words mean nothing.
     """
     words = [source] if isinstance(source, str) else list(source)
     if not words:
         return _first_camera_or_sample(realtime, settings, notice)
+    names, words = _split_names(words, cameras)
     readers = [reader for word in words if (reader := _reader(word, settings, notice)) is not None]
     if len(readers) == len(words):
+        for reader, name in zip(readers, names, strict=True):
+            reader.camera = name or reader.camera
         return LiveSource(readers, notice)
-    if len(words) > 1:
-        raise InvalidInput(f"Several sources must all be cameras or URLs, got: {', '.join(words)}.")
-    recorded = _recorded(words[0], notice)
+    if readers:
+        raise InvalidInput(
+            f"Several sources must all be cameras and URLs, or all be files; got: {', '.join(words)}."
+        )
+    recorded = _recorded(words[0], notice) if len(words) == 1 else _together(words, names, notice)
     if recorded.still:
         return recorded
     return Played(recorded) if realtime else ReadAhead(recorded)
+
+
+def _split_names(words: Sequence[str], cameras: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Camera names and plain words of `ID=WORD`; "" for a word without a name. By name, never by order."""
+    names, plain = [], []
+    for word in words:
+        name, equals, rest = word.partition("=")
+        named = bool(equals) and "://" not in name and not Path(word).exists()
+        names.append(name if named else Path(word).stem if Path(word).stem in cameras else "")
+        plain.append(rest if named else word)
+    unknown = [word for word, name in zip(words, names, strict=True) if cameras and name not in cameras]
+    if unknown and not (len(words) == 1 and _is_whole_rig(plain[0])):
+        raise InvalidInput(
+            f"Which camera of the rig is {unknown[0]}? Say --source ID={unknown[0]} with one of {', '.join(cameras)}."
+        )
+    return names, plain
+
+
+def _is_whole_rig(word: str) -> bool:
+    return word == "sample" or is_session(Path(word))
+
+
+def _together(words: Sequence[str], names: Sequence[str], notice: Notice) -> Source:
+    """Several video files as one source; cameras are called by name, or after their files."""
+    wrong = [word for word in words if not Path(word).is_file() or Path(word).suffix.lower() in SUFFIXES]
+    if wrong:
+        raise InvalidInput(
+            f"Several sources must all be cameras and URLs, or all be videos; {wrong[0]} is neither."
+        )
+    files = [VideoSource(word, notice=notice) for word in words]
+    return TogetherSource(files, [name or Path(word).stem for name, word in zip(names, words, strict=True)])
 
 
 def _first_camera_or_sample(realtime: bool, settings: WebcamSettings | None, notice: Notice) -> Source:

@@ -36,9 +36,11 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class _Slot:
-    """The newest frame of one camera, and what became of the others."""
+    """The newest frame of one camera, and what became of the others. period_ns: its usual interval, 0 when unknown."""
 
     frame: Frame | None = None
+    last_ns: int | None = None
+    period_ns: float = 0.0
     grabbed: int = 0
     dropped: int = 0
     gone_since_s: float | None = None
@@ -123,9 +125,18 @@ class LiveSource(Source):
                 )
             else:
                 self._check_alive()
-            frames = [camera.slot.frame for camera in self._running if camera.slot.frame is not None]
-            for camera in self._running:
-                camera.slot.frame = None
+            return self._take_together()
+
+    def _take_together(self) -> list[Frame]:
+        """The fresh frames less than half a period after the first of them; later ones stay for the next set."""
+        slots = [camera.slot for camera in self._running if camera.slot.frame is not None]
+        periods = [slot.period_ns for slot in slots if slot.period_ns > 0]
+        first_ns = min((slot.frame.t_ns for slot in slots if slot.frame is not None), default=0)
+        frames = []
+        for slot in slots:
+            if slot.frame is not None and (not periods or slot.frame.t_ns - first_ns <= min(periods) / 2):
+                frames.append(slot.frame)
+                slot.frame = None
         return frames
 
     def _fresh(self) -> int:
@@ -178,6 +189,10 @@ class LiveSource(Source):
         frame = Frame(image, camera.reader.camera, slot.grabbed, t_ns)
         with self._changed:
             slot.grabbed += 1
+            if slot.last_ns is not None:
+                interval_ns = t_ns - slot.last_ns
+                slot.period_ns += 0.1 * (interval_ns - slot.period_ns) if slot.period_ns else interval_ns
+            slot.last_ns = t_ns
             slot.dropped += slot.frame is not None
             slot.frame = frame
             self._changed.notify_all()

@@ -16,6 +16,8 @@ HELP: Final = (
     ("s", "smoothing on / off"),
     ("d", "surface points on / off"),
     ("b", "belief maps on / off"),
+    ("v", "with a rig: what all views agree on / each its own"),
+    ("3", "with a rig: the hands in 3D"),
     ("p", "pause the picture"),
     ("c", "save a screenshot"),
     ("r", "record to a file, again to stop"),

@@ -15,6 +15,7 @@ from rt_hands.capture.source import Notice, to_stderr
 from rt_hands.consumers import RawVideo, Worker
 from rt_hands.display.overlay import draw_help, draw_status
 from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.display.view3d import World
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.types import Image
 
@@ -71,6 +72,8 @@ class Window:
             "s": self._toggle_smoothing,
             "d": self._toggle_dense,
             "b": self._toggle_belief,
+            "v": self._toggle_multi_view,
+            "3": self._toggle_world,
             "p": self._toggle_pause,
             " ": self._toggle_pause,
             "c": self._screenshot,
@@ -127,6 +130,9 @@ class Window:
         marks = [
             name for name, on in (("REC", self._recording), ("no smoothing", not self._pipeline.smooth)) if on
         ]
+        if self._pipeline.rig is not None:
+            marks.insert(0, "multi-view" if self._options.multi_view else "monocular")
+            first += f"   spread {clock.latest_ms('spread'):.1f} ms"
         return [first, "   ".join([*marks, "h help"])]
 
     def _toggle_mirror(self) -> None:
@@ -141,6 +147,13 @@ class Window:
 
     def _toggle_belief(self) -> None:
         self._options.belief = self._pipeline.keep_beliefs = not self._options.belief
+
+    def _toggle_multi_view(self) -> None:
+        self._options.multi_view = not self._options.multi_view
+
+    def _toggle_world(self) -> None:
+        rig = self._pipeline.rig
+        self._options.world = World(rig) if rig is not None and self._options.world is None else None
 
     def _toggle_pause(self) -> None:
         self._paused = not self._paused

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.layout import N_HAND, N_JOINTS
-from rt_hands.tracking.crops import Box
+from rt_hands.tracking.crops import Box, box_of
 from rt_hands.tracking.one_euro import OneEuro
 from rt_hands.tracking.readings import Sighting, Spot
 
@@ -73,6 +73,13 @@ class Track:
         """A new hand."""
         self.lose()
         self._take(sighting, t_ns)
+
+    def hold_at(self, points_px: NDArray[np.float32], t_ns: int, least_score: float) -> None:
+        """A hand told of by others, not seen here yet: (85, 3) x, y, score."""
+        self.lose()
+        self.box = box_of(points_px, least_score)
+        if self.box is not None:
+            self.state, self.points_px, self.seen_ns = State.HELD, points_px, t_ns
 
     def follow(self, sighting: Sighting, t_ns: int) -> None:
         """The same hand in the next frame."""

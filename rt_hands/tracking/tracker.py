@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
@@ -82,6 +85,18 @@ class Tracker:
         for track in self._tracks:
             track.lose()
         self._crops, self._hints, self._last_ns, self._searched_ns = {}, [], None, None
+
+    def tell(self, hand: int, points_px: NDArray[np.float32], t_ns: int) -> None:
+        """Place a lost hand where the other views of a rig see it: (85, 3). The next frames confirm or drop it."""
+        if not self._tracks[hand].alive:
+            self._tracks[hand].hold_at(points_px, t_ns, self.limits.point_in_box)
+
+    def exchange(self) -> None:
+        """Right and left under each other's name, as the other views of a rig say."""
+        self._tracks.reverse()
+        self._crops = {tuple(sorted(1 - h for h in hands)): crop for hands, crop in self._crops.items()}
+        for track in self._tracks:
+            track.side_log_ratio *= -1
 
     # --- where to look ------------------------------------------------------------------------------------
 
@@ -211,10 +226,7 @@ class Tracker:
         """Swap the places where the evidence has long been for the other side, and nothing stands against it."""
         wrong = [track.alive and track.side_log_ratio < SIDE_TURN for track in self._tracks]
         if all(wrong) or any(wrong[h] and not self._tracks[1 - h].alive for h in range(N_HANDS)):
-            self._tracks.reverse()
-            self._crops = {tuple(sorted(1 - h for h in hands)): crop for hands, crop in self._crops.items()}
-            for track in self._tracks:
-                track.side_log_ratio *= -1
+            self.exchange()
 
     def _hint(self, found: list[Spot]) -> None:
         """Remember hands seen in a search, away from those followed, for a closer look in the next frame."""

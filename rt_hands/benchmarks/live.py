@@ -1,0 +1,242 @@
+"""python -m rt_hands.bench live: the whole loop on a 1280x720 MJPEG clip, stage by stage, beside MediaPipe Hands."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from rt_hands.capture.choose import open_source
+from rt_hands.capture.paced import Played
+from rt_hands.capture.source import Source
+from rt_hands.display.view import draw_result
+from rt_hands.errors import SourceError
+from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.engine import ENGINES, is_installed
+from rt_hands.paths import data_dir
+from rt_hands.pipeline import Pipeline
+from rt_hands.types import Frame, FrameSet
+
+SIZE_PX = (1280, 720)
+JPEG_QUALITY = 90
+CAMERA_FPS = 30.0
+OURS = ("preprocess", "decode", "track", "draw")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Speed of the live loop: as fast as it goes, and at a camera's pace for the age of the frame when shown."""
+
+    source: str | None = None
+    """A video with one hand; default: video/one_hand.mp4 of the data folder, else the bundled sample."""
+    model: str = "default"
+    """light, int8, quality, or a path to an .onnx file."""
+    threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
+    frames: int = 300
+    """Frames to run through."""
+    soak_minutes: float = 0.0
+    """Then loop the clip for so long and report how memory grows."""
+    json: str | None = None
+    """Write the figures to this file."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one runner. stages_ms: p50, p95, p99 by stage; ages in frame intervals at 30 fps; overhead: all but JPEG
+    decoding and the network."""
+
+    name: str
+    frames: int = 0
+    fps: float = 0.0
+    stages_ms: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    overhead_p50_ms: float = float("nan")
+    age_p95_intervals: float = float("nan")
+    hand_share: float = float("nan")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure each engine and MediaPipe, print, write."""
+    options = tyro.cli(
+        Options, args=list(argv), prog="python -m rt_hands.bench live", description=Options.__doc__
+    )
+    jpegs = load_jpegs(options.source or _default_source(), options.frames)
+    found = []
+    with Progress(transient=True) as progress:
+        for name in [engine for engine in ENGINES if is_installed(engine)]:
+            task = progress.add_task(name, total=2 * len(jpegs))
+            cpm = Cpm.load(options.model, name, options.threads)
+            cpm.engine.warm_up((1, 2))
+            figures = run_fast(cpm, jpegs, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            figures.age_p95_intervals = run_paced(cpm, jpegs)
+            progress.update(task, completed=2 * len(jpegs))
+            found.append(figures)
+            cpm.close()
+        if importlib.util.find_spec("mediapipe"):
+            found.append(run_mediapipe(jpegs))
+    _print(found, len(jpegs))
+    if options.soak_minutes > 0:
+        _soak(options, jpegs)
+    if options.json:
+        Path(options.json).write_text(json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
+    return 0
+
+
+def _default_source() -> str:
+    folder = data_dir()
+    clip = folder / "video" / "one_hand.mp4" if folder else None
+    return str(clip) if clip is not None and clip.is_file() else "sample"
+
+
+def load_jpegs(source: str, frames: int) -> list[np.ndarray]:
+    """The first camera's frames at 1280x720, each as one JPEG, as an MJPG webcam sends them."""
+    jpegs = []
+    with open_source(source) as opened:
+        for frame_set in islice(opened, frames):
+            image = frame_set.frames[0].image_bgr
+            if frame_set.frames[0].size_px != SIZE_PX:
+                image = np.asarray(cv2.resize(image, SIZE_PX), np.uint8)
+            jpegs.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+    if len(jpegs) < 2:
+        raise SourceError(f"{source} has {len(jpegs)} frames; a benchmark wants two or more.")
+    return jpegs
+
+
+class JpegSource(Source):
+    """A made-up MJPG camera: JPEGs from memory, decoded when they are taken, 30 to the second by their times."""
+
+    name, cameras = "jpeg", ("jpeg",)
+
+    def __init__(self, jpegs: Sequence[np.ndarray], endless: bool = False) -> None:
+        self._jpegs = cycle(jpegs) if endless else jpegs
+        self.decode_ns: list[int] = []
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        for i, jpeg in enumerate(self._jpegs):
+            start = time.perf_counter_ns()
+            image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+            self.decode_ns.append(time.perf_counter_ns() - start)
+            yield FrameSet((Frame(image, "jpeg", i, round(i * 1e9 / CAMERA_FPS)),), i)
+
+
+def run_fast(cpm: Cpm, jpegs: Sequence[np.ndarray], advance: Any = lambda: None) -> Figures:
+    """Every frame, one after the other in one thread: decode, find, draw."""
+    source = JpegSource(jpegs)
+    pipeline = Pipeline(source, cpm)
+    seen, whole_ns, start = 0, [], time.perf_counter_ns()
+    for result in pipeline:
+        with pipeline.clock.stage("draw"):
+            draw_result(result)
+        seen += bool(result.views[0].measured.present.any())
+        whole_ns.append(time.perf_counter_ns() - start)
+        start = time.perf_counter_ns()
+        advance()
+    clock = pipeline.clock
+    network = clock.durations_ms("infer")
+    decode = np.array(source.decode_ns) / 1e6
+    overhead = np.array(whole_ns) / 1e6 - network - decode
+    name = f"rt_hands, {cpm.engine.name} {cpm.engine.precision}"
+    stages = {"jpeg": tuple(np.percentile(decode, (50, 95, 99)).tolist()), **clock.percentiles_ms()}
+    stages.pop("grab", None)
+    fps = (len(whole_ns) - 1) / (sum(whole_ns[1:]) * 1e-9)
+    return Figures(
+        name, len(whole_ns), fps, stages, float(np.median(overhead)), hand_share=seen / len(whole_ns)
+    )
+
+
+def run_paced(cpm: Cpm, jpegs: Sequence[np.ndarray]) -> float:
+    """At 30 fps through the latest-frame slot: p95 of the frame's age when drawn, in frame intervals."""
+    with Played(JpegSource(jpegs)) as source:
+        pipeline = Pipeline(source, cpm)
+        ages = []
+        for result in pipeline:
+            draw_result(result)
+            now_ns = source.now_ns()
+            if now_ns is not None:
+                ages.append((now_ns - result.frames.t_ns) * CAMERA_FPS / 1e9)
+    # The first frames carry the start of the threads.
+    return float(np.percentile(ages[5:] or ages, 95))
+
+
+def run_mediapipe(jpegs: Sequence[np.ndarray]) -> Figures:
+    """MediaPipe Hands, full model, two hands, in video mode on the same JPEGs, drawn with our drawing left out."""
+    from mediapipe.python.solutions.hands import Hands
+
+    hands = Hands(static_image_mode=False, max_num_hands=2, model_complexity=1)
+    times_ns, seen, decode, network = [], 0, [], []
+    for jpeg in jpegs:
+        start = time.perf_counter_ns()
+        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        decoded = time.perf_counter_ns()
+        seen += hands.process(image).multi_hand_landmarks is not None
+        times_ns.append(time.perf_counter_ns() - start)
+        decode.append((decoded - start) / 1e6)
+        network.append(times_ns[-1] / 1e6 - decode[-1])
+    hands.close()
+    stages = {
+        name: tuple(np.percentile(values, (50, 95, 99)).tolist())
+        for name, values in (("jpeg", decode), ("infer", network))
+    }
+    fps = (len(times_ns) - 1) / (sum(times_ns[1:]) * 1e-9)
+    return Figures(
+        "MediaPipe Hands, full, 2 hands", len(times_ns), fps, stages, hand_share=seen / len(times_ns)
+    )
+
+
+def _soak(options: Options, jpegs: Sequence[np.ndarray]) -> None:
+    """Loop the clip; memory after the first tenth and at the end."""
+    cpm = Cpm.load(options.model, "auto", options.threads)
+    end_s = time.monotonic() + 60 * options.soak_minutes
+    early_s = time.monotonic() + 6 * options.soak_minutes
+    early_mb, frames = 0.0, 0
+    for result in Pipeline(JpegSource(jpegs, endless=True), cpm):
+        draw_result(result)
+        frames += 1
+        if not early_mb and time.monotonic() > early_s:
+            early_mb = _memory_mb()
+        if time.monotonic() > end_s:
+            break
+    cpm.close()
+    Console().print(
+        f"soak: {frames} frames, {_memory_mb() - early_mb:+.1f} MB from minute {0.1 * options.soak_minutes:.1f} on"
+    )
+
+
+def _memory_mb() -> float:
+    """Resident memory now on Linux, at its highest elsewhere."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _print(found: Sequence[Figures], frames: int) -> None:
+    table = Table(title=f"{frames} frames of 1280x720 JPEG; ms: p50 / p95", title_justify="left")
+    table.add_column("")
+    for figures in found:
+        table.add_column(figures.name, justify="right")
+    table.add_row("frames a second", *(f"{figures.fps:.1f}" for figures in found))
+    for stage in ("jpeg", *OURS[:1], "infer", *OURS[1:]):
+        cells = (figures.stages_ms.get(stage) for figures in found)
+        table.add_row(stage, *("-" if cell is None else f"{cell[0]:.2f} / {cell[1]:.2f}" for cell in cells))
+    table.add_row("all but jpeg and infer", *(f"{figures.overhead_p50_ms:.2f}" for figures in found))
+    table.add_row(
+        "age when drawn, p95, intervals", *(f"{figures.age_p95_intervals:.2f}" for figures in found)
+    )
+    table.add_row("frames with a hand", *(f"{figures.hand_share:.1%}" for figures in found))
+    Console().print(table)
+    if not importlib.util.find_spec("mediapipe"):
+        Console().print("MediaPipe is not installed: no comparison (pip install mediapipe).")
