@@ -324,7 +324,7 @@ def test_float16_keeps_inputs_outputs_and_resize_scales():
         onnxruntime.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"image": image})[0]
         for m in (data, half.SerializeToString())
     )
-    np.testing.assert_allclose(halved, single, atol=5e-3)  # measured 1.5e-3 of values up to 3.4
+    np.testing.assert_allclose(halved, single, atol=2e-3)  # measured 6.3e-4 of values up to 3.1
     assert not np.array_equal(halved, single)
 
 

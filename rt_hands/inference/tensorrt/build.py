@@ -32,7 +32,7 @@ def build_plan(
     """
     logger = make_logger(trt, verbose)
     builder = trt.Builder(logger)
-    network = _parse(trt, builder, logger, with_types(model, precision, name), name)
+    network = _parse(trt, builder, logger, with_types(model, precision, name, is_typed(trt)), name)
     config = builder.create_builder_config()
     _add_profile(builder, config, network, max_batch)
     _configure(trt, config, precision, verbose)

@@ -56,7 +56,8 @@ class TensorRtEngine:
     model: an ONNX file. The plan comes from the user's cache, or is built (seconds to minutes, said on stderr).
     threads: without meaning here. precision: `float16`, `float32`, `int8` (a file with Q/DQ layers) or `auto`: int8
     where the file is, float16 for networks that take pictures, float32 for the rest (half a float loses 0.1 mm).
-    max_batch: the most crops in one call. Raises MissingPart without GPU, TensorRT or pycuda.
+    max_batch: the most crops in one call. verbose, rebuild: print TensorRT's log and keep layer names; build anew.
+    Raises MissingPart without GPU, TensorRT or pycuda.
     """
 
     name = "tensorrt"
@@ -70,6 +71,8 @@ class TensorRtEngine:
         use_graphs: bool = True,
         runtime: Runtime | None = None,
         progress: Progress | None = None,
+        verbose: bool = False,
+        rebuild: bool = False,
     ) -> None:
         del threads
         self.runtime = runtime or Runtime.find()
@@ -77,7 +80,7 @@ class TensorRtEngine:
         self.precision = choose_precision(model, precision)
         self.notes: list[str] = []
         self.use_graphs, self.max_batch = use_graphs, max_batch
-        self._model, self._progress = model, progress
+        self._model, self._progress, self._verbose, self._rebuild = model, progress, verbose, rebuild
         self._bound: dict[int, _Bound] = {}
         self.before_close: list[Callable[[], None]] = []
         self.owner = Owner(f"The TensorRT engine of {model.name}")
@@ -119,6 +122,10 @@ class TensorRtEngine:
         finally:
             self.owner.close()
 
+    def layers(self) -> str:
+        """What TensorRT chose for each layer, one a line; names and tactics only in a plan built with verbose."""
+        return self.owner.call(lambda: self.network.layers(self.runtime.trt))
+
     def note(self, sentence: str) -> None:
         """Say something once, and keep it."""
         if sentence not in self.notes:
@@ -148,7 +155,7 @@ class TensorRtEngine:
             self.precision, self.max_batch,
         )  # fmt: skip
         path = plan_path(self._model, key)
-        plan, why = load_plan(path, key)
+        plan, why = (None, "A new plan was asked for.") if self._rebuild else load_plan(path, key)
         if plan is not None:
             try:
                 return Network(trt, self.cuda, plan, self._model.name)

@@ -60,7 +60,7 @@ class Kernels:
     def decode(
         self, maps: int, dtype: str, shape: tuple[int, int, int, int], points: int, affine: int, out: int
     ) -> None:
-        """Belief maps (B, C, h, w) at `maps`, affine (B, 2, 3) -> the first `points` decoded, (B, points, 3) at `out`."""
+        """Belief maps (B, C, h, w) at `maps`, affine (B, 2, 3) -> the first `points`, (B, points, 3) at `out`."""
         batch, channels, height, width = shape
         sizes = (np.int32(channels), np.int32(height), np.int32(width))
         arguments = (np.uint64(maps), *sizes, np.uint64(affine), np.uint64(out))

@@ -10,8 +10,12 @@ import numpy as np
 from rt_hands.errors import InvalidInput, MissingPart
 
 PRECISIONS: Final = ("float16", "float32", "int8")
-_KEEP_FLOAT: Final = {"Resize": (1, 2), "Upsample": (1,), "QuantizeLinear": (1,), "DequantizeLinear": (1,)}
-"""Inputs that stay float32 by ONNX's own rules: Resize's roi and scales, quantisation scales."""
+_KEEP_FLOAT: Final = {"Resize": (1, 2), "Upsample": (1,)}
+"""Inputs that stay float32 by ONNX's own rules: Resize's roi and scales."""
+
+_QUANTISED: Final = ("QuantizeLinear", "DequantizeLinear")
+_HALF_SCALES_OPSET: Final = 19  # from here on a float16 tensor may be quantised
+_SMALLEST_HALF: Final = 6e-8
 
 
 def import_onnx() -> Any:
@@ -38,10 +42,11 @@ def load_onnx(data: bytes, name: str) -> Any:
     return model
 
 
-def with_types(data: bytes, precision: str, name: str) -> bytes:
+def with_types(data: bytes, precision: str, name: str, typed: bool = True) -> bytes:
     """The ONNX file with the types of a precision; its inputs and outputs stay float32.
 
-    float16: weights and layers. int8: the file must hold Q/DQ pairs with zero points of 0 already.
+    float16: weights and layers. int8: the file must hold Q/DQ pairs; they become signed, and the layers between them
+    float16. typed: whether TensorRT takes all types from the file; otherwise (8.6) those layers are left to its flags.
     """
     if precision not in PRECISIONS:
         raise InvalidInput(
@@ -61,6 +66,11 @@ def with_types(data: bytes, precision: str, name: str) -> bytes:
         )
     if precision == "float16":
         to_half(model, name)
+    if precision == "int8":
+        to_signed(model)
+        if typed:
+            model = _newer_opset(model)
+            to_half(model, name)
     return bytes(model.SerializeToString())
 
 
@@ -70,14 +80,56 @@ def to_half(model: Any, name: str) -> None:
     graph = model.graph
     del graph.value_info[:]
     kept = _kept_float(graph)
+    scales = {node.input[1] for node in graph.node if node.op_type in _QUANTISED}
     for tensor in graph.initializer:
         if tensor.name not in kept:
-            _halve(onnx, tensor, name)
+            _halve(onnx, tensor, name, _SMALLEST_HALF if tensor.name in scales else 0.0)
     for node in graph.node:
         if not set(node.output) & kept:
             _halve_attributes(onnx, node, name)
     _cast_edges(onnx, graph)
     onnx.checker.check_model(model)
+
+
+def to_signed(model: Any) -> int:
+    """Make 8-bit layers signed and symmetric, in place; returns how many were not.
+
+    CPU engines want unsigned activations with a zero point; TensorRT takes neither. The same range of values is kept:
+    real = scale (q - zero) over 0 .. 255 becomes scale' q' over -127 .. 127, at the price of one bit where all values
+    are positive.
+    """
+    onnx = import_onnx()
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    changed = {}
+    for node in model.graph.node:
+        if node.op_type in _QUANTISED and len(node.input) == 3:
+            scale, zero = node.input[1:]
+            if zero in values and values[zero].dtype == np.uint8:
+                reach = np.maximum(values[zero].astype(np.float32), 255.0 - values[zero])
+                # Named after the pair: two tensors may share a zero point but not a scale.
+                changed[f"{scale}_signed"] = (values[scale] * reach / 127).astype(np.float32)
+                changed[f"{zero}_signed"] = np.zeros_like(values[zero], np.int8)
+                node.input[1], node.input[2] = f"{scale}_signed", f"{zero}_signed"
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*kept, *(onnx.numpy_helper.from_array(v, k) for k, v in changed.items())])
+    return len(changed) // 2
+
+
+def _newer_opset(model: Any) -> Any:
+    """The model in an opset that knows float16 scales."""
+    onnx = import_onnx()
+    now = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if now >= _HALF_SCALES_OPSET:
+        return model
+    # Exporters import domains that no node uses; the converter refuses some of them.
+    used = {node.domain for node in model.graph.node}
+    for i in reversed(range(len(model.opset_import))):
+        if model.opset_import[i].domain not in used:
+            del model.opset_import[i]
+    converter = importlib.import_module("onnx.version_converter")
+    return converter.convert_version(model, _HALF_SCALES_OPSET)
 
 
 def _kept_float(graph: Any) -> set[str]:
@@ -99,10 +151,12 @@ def _halve_attributes(onnx: Any, node: Any, name: str) -> None:
             attribute.i = onnx.TensorProto.FLOAT16
 
 
-def _halve(onnx: Any, tensor: Any, name: str) -> None:
+def _halve(onnx: Any, tensor: Any, name: str, floor: float = 0.0) -> None:
+    """One tensor to float16. floor: for scales, which may not round to 0 even where a channel is all but empty."""
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return
     values = onnx.numpy_helper.to_array(tensor)
+    values = np.maximum(values, np.float32(floor)) if floor else values
     largest = float(np.abs(values).max(initial=0.0))
     # Infinity is a constant's meaning (the start of a maximum), a finite value beyond the range is a lost weight.
     if np.isfinite(largest) and largest > float(np.finfo(np.float16).max):
@@ -135,4 +189,4 @@ def _cast_edges(onnx: Any, graph: Any) -> None:
     graph.node.extend(nodes)
 
 
-__all__ = ["PRECISIONS", "import_onnx", "load_onnx", "to_half", "with_types"]
+__all__ = ["PRECISIONS", "import_onnx", "load_onnx", "to_half", "to_signed", "with_types"]
