@@ -35,14 +35,14 @@ THUMBS: Final = {
     "up": (-18, -18, 0, 0, -12),
     "wide": (-14, 14, 0, 4, 0),
     "side": (6, -24, 0, 12, 14),
-    "across": (20, 12, 8, 38, 48),
+    "across": (19, 14, 8, 37, 48),
     "over": (13, 8, 8, 30, 48),
-    "locked": (18, 16, 8, 38, 48),
-    "tucked": (30, -2, 8, 46, 40),
+    "locked": (16, 18, 8, 37, 48),
+    "tucked": (29, 0, 8, 45, 38),
     "under": (14, -3, 8, 22, 20),
     "pinch": (9, 10, 4, 26, 30),
     "round": (4, 16, 4, 18, 22),
-    "oppose": (22, 16, 10, 28, 22),
+    "oppose": (17, 17, 10, 25, 20),
     "flat": (2, -26, 0, 4, 0),
 }
 """Degrees: cmc flexion, cmc abduction, cmc rotation, mcp flexion, ip flexion."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def bone_transforms(rest: skeleton.Skeleton, angles: NDArray[np.float32]) -> NDA
     return np.concatenate([linear, shift[..., None]], axis=2)
 
 
-def at(places: Places, per_vertex: NDArray[np.floating]) -> NDArray[np.floating]:
+def at(places: Places, per_vertex: NDArray[Any]) -> NDArray[Any]:
     """Values (V, D) at barycentric places: (P, D)."""
     return np.einsum("pk,pkd->pd", places.weights, per_vertex[places.vertices])
 
@@ -123,7 +123,7 @@ class HandModel:
         axes = np.stack([skeleton.hand_axes(c) for c in centres])
         origin = centres[:, _BONE["hand"], None]
         axes *= self._scales(shapes, vertices - origin)[:, None, None]
-        return tuple(np.einsum("nij,nvj->nvi", axes, a - origin) for a in (vertices, centres))  # type: ignore[return-value]
+        return _turned(axes, vertices - origin), _turned(axes, centres - origin)
 
     def _scales(self, shapes: Sequence[Shape], vertices: NDArray[np.float64]) -> NDArray[np.float64]:
         """What brings each hand to the length its shape asks for: (N,)."""
@@ -221,7 +221,7 @@ class HandModel:
             else np.asarray(world_from_hand, np.float32)
         )
         flip = np.array([-1.0 if side == LEFT else 1.0, 1.0, 1.0], np.float32)
-        vertices, joints = ((a * flip) @ world[:3, :3].T + world[:3, 3] for a in (vertices, joints))
+        vertices, joints = (_moved(a * flip, world) for a in (vertices, joints))
         normals = self._normals(vertices, self.faces[side])
         surface_normals = at(self.surface, normals)
         surface_normals /= np.linalg.norm(surface_normals, axis=1, keepdims=True)
@@ -264,6 +264,16 @@ class HandModel:
         face[:-1] = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         normals = face[self._corner_faces].sum(1)
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+
+
+def _moved(points: NDArray[np.float32], world_from_hand: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (points @ world_from_hand[:3, :3].T + world_from_hand[:3, 3]).astype(np.float32)
+
+
+def _turned(axes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, V, 3) in each hand's axes (N, 3, 3)."""
+    out: NDArray[np.float64] = np.einsum("nij,nvj->nvi", axes, points)
+    return out
 
 
 def _faces_of_vertices(faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int64]:

@@ -68,7 +68,7 @@ def library() -> Library:
     path = _path()
     if not path.exists():
         content = io.BytesIO()
-        np.savez(content, **_make())
+        np.savez(content, allow_pickle=False, **_make())
         write_atomically(path, content.getvalue())
     with np.load(path) as kept:
         parts = {name: kept[name] for name in kept.files}

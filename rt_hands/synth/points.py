@@ -94,7 +94,7 @@ def _seen(rng: np.random.Generator, subject: NDArray[np.int64], angles: F32) -> 
     radii = np.append(RADII_MM, FOREARM_RADII_MM) * scale[:, None]
     cameras = visibility.random_cameras(rng, len(subject), centres[:, MIDDLE_KNUCKLE])
     return (
-        visibility.seen(points[:, N_JOINTS:], normals, start, end, radii, cameras).any(1).astype(np.float32)
+        visibility.seen(points[:, N_JOINTS:], normals, start, end, radii, cameras).max(1).astype(np.float32)
     )
 
 

@@ -68,7 +68,7 @@ _BENT: Final = np.radians(90.0)
 def limited(angles: F32) -> F32:
     """Angles (N, 27) brought within reach: joint ranges, tight ligaments at bent knuckles, last joints with the middle.
 
-    The ring and pinky follow each other's knuckle within 45 degrees, as their shared tendon makes them.
+    The ring and pinky follow each other's knuckle within 80 degrees, as their shared tendon makes them.
     """
     out = np.clip(angles, LIMITS[:, 0], LIMITS[:, 1])
     free = np.clip(np.cos(out[:, MCP]), 0.15, 1.0)
@@ -76,7 +76,7 @@ def limited(angles: F32) -> F32:
     least = 0.35 * np.maximum(out[:, PIP] - np.radians(25.0), 0.0)
     out[:, DIP] = np.clip(out[:, DIP], least, 0.85 * np.maximum(out[:, PIP], 0.0) + np.radians(8.0))
     pinky, ring = out[:, MCP[3]], out[:, MCP[2]]
-    out[:, MCP[2]] = np.clip(ring, pinky - np.pi / 4, pinky + np.pi / 4)
+    out[:, MCP[2]] = np.clip(ring, pinky - np.radians(80.0), pinky + np.radians(80.0))
     # Neighbours may not cross: at straight fingers each lies beside the last.
     for k in (1, 2, 3):
         gap = np.radians(3.0) * np.clip(1.0 - np.abs(out[:, MCP[k]] - out[:, MCP[k - 1]]) / 0.6, 0.0, 1.0)
@@ -183,7 +183,10 @@ _CHUNK: Final = 256  # poses whose capsule pairs fit the cache
 def _average_hand() -> tuple[Skeleton, F32]:
     """Skeleton of an average hand, scaled to the capsules' size, and its tips in their bones' frames (5, 3)."""
     hands = library()
-    middle = int(np.argsort(hands.length_mm)[len(hands.length_mm) // 2])
+    shapes = hands.skeletons.centres / hands.length_mm[:, None, None]
+    middle = int(
+        np.argmin(np.linalg.norm(shapes - shapes.mean(0), axis=(1, 2)))
+    )  # of the most average proportions
     hand = hands.skeletons.take(np.array(middle))
     scale = np.float32(REFERENCE_LENGTH_MM / hands.length_mm[middle])
     tips = hands.coefficients[middle].reshape(len(BONES), 4, -1)[DIGIT_BONES[:, 2], :3, :][:, :, TIP_JOINTS]

@@ -204,9 +204,7 @@ def _dof_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 _FLEXION, _ABDUCTION = _dof_tables()  # (5, 3) and (5,): places of these angles in `DOFS`
 
 
-def _digit_turns(
-    angles: NDArray[np.float32], skeleton: Skeleton
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def _digit_turns(angles: NDArray[np.float32], skeleton: Skeleton) -> tuple[NDArray[np.floating], ...]:
     """Turn of each digit joint against its parent bone: three (N, 5, 3, 3), base to tip."""
     base = rot(2, -angles[:, _ABDUCTION]) @ rot(0, angles[:, _FLEXION[:, 0]])
     base[:, 0] = base[:, 0] @ rot(1, angles[:, DOF["thumb_cmc_rotation"]])

@@ -16,10 +16,10 @@ from rt_hands.errors import InvalidInput
 from rt_hands.synth.arm_model import Shape
 
 Split = Literal["train", "val", "test"]
-SPLITS: Final = ("train", "val", "test")
+SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 N_SUBJECTS: Final = 600
 _SEED: Final = 20200817
-_TENTHS: Final = {"train": tuple(range(8)), "val": (8,), "test": (9,)}
+_TENTHS: Final[dict[Split, tuple[int, ...]]] = {"train": tuple(range(8)), "val": (8,), "test": (9,)}
 
 # Photographed skins by number in their sorted list; each split has dark and light, women's and men's.
 PHOTO_SKINS: Final = {"train": (0, 2, 3, 4, 6, 7, 8, 9, 11, 13), "val": (5, 10), "test": (1, 12)}
@@ -45,7 +45,7 @@ def check_split(split: str) -> None:
 
 def split_of(subject: int) -> Split:
     """The split a subject belongs to."""
-    return next(s for s in SPLITS if subject % 10 in _TENTHS[s])  # type: ignore[return-value]
+    return next(s for s in SPLITS if subject % 10 in _TENTHS[s])
 
 
 def _age(rng: np.random.Generator) -> float:

@@ -31,6 +31,7 @@ from rt_hands.synth.hand import LEFT, RIGHT, TIP_JOINTS, Subject
 from rt_hands.synth.subjects import Split
 
 F32 = NDArray[np.float32]
+Floats = NDArray[np.floating]
 Kind = Literal[
     "apart",
     "side_by_side",
@@ -72,7 +73,7 @@ class _Candidates:
     approach: F32 | None = None
 
 
-def _turn(x_deg: F32, y_deg: F32, z_deg: F32) -> F32:
+def _turn(x_deg: Floats, y_deg: Floats, z_deg: Floats) -> F32:
     """Rz(z) Ry(y) Rx(x), degrees (N,) each: (N, 3, 3)."""
     x, y, z = (np.radians(np.asarray(a, np.float32)) for a in (x_deg, y_deg, z_deg))
     return skeleton.rot(2, z) @ skeleton.rot(1, y) @ skeleton.rot(0, x)
@@ -92,7 +93,7 @@ def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> F32:
     return rng.uniform(low, high, n).astype(np.float32)
 
 
-def _places(x: F32, y: F32, z: F32) -> F32:
+def _places(x: Floats, y: Floats, z: Floats) -> F32:
     return np.stack([x, y, z], axis=-1).astype(np.float32)
 
 
@@ -280,9 +281,9 @@ def _hand_capsules(subject: Subject, angles: F32) -> tuple[F32, F32, NDArray[np.
     tips = centres[:, last] + np.einsum(
         "ndij,dj->ndi", turns[:, last], np.stack([local[d, :, d] for d in range(5)])
     )
-    scale = np.float32(subject.length_mm / REFERENCE_LENGTH_MM)
+    scale = np.full(1, subject.length_mm / REFERENCE_LENGTH_MM, np.float32)
     start, end = capsules(turns, centres, tips, scale)
-    clear = own_depth(start, end, scale) < 0.0
+    clear = own_depth(start, end, subject.length_mm / REFERENCE_LENGTH_MM) < 0.0
     arm_start, arm_end = forearm(centres[:, 0], centres[:, 0] + turns[:, 0] @ subject.vertices_mm[-1])
     return np.concatenate([start, arm_start], axis=1), np.concatenate([end, arm_end], axis=1), clear
 

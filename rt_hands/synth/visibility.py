@@ -60,7 +60,8 @@ def _clear(origin: F32, way: F32, start: F32, end: F32, radius: F32) -> NDArray[
     spare = (COVER * radius) ** 2 - gap_sq
     # Where the ray leaves the capsule, seen from the point: well ahead of it, the capsule hides the point.
     leaves = off_along + t * axis_along + np.sqrt(np.maximum(spare, 0.0))
-    return ~((spare > 0) & (leaves > CLEARANCE_MM)).any(1)
+    hidden: NDArray[np.bool_] = np.any((spare > 0) & (leaves > CLEARANCE_MM), axis=1)
+    return ~hidden
 
 
 def _dot(a: F32, b: F32) -> F32:
