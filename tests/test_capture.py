@@ -23,6 +23,7 @@ from rt_hands.capture.live import LiveSource
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
 from rt_hands.capture.source import Source
+from rt_hands.capture.together import TogetherSource
 from rt_hands.capture.video import VideoSource
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
@@ -60,6 +61,17 @@ def video(tmp_path):
 @pytest.fixture
 def said():
     return []
+
+
+class Stamped(Source):
+    """Tiny frames with given times."""
+
+    def __init__(self, times_ns):
+        self.times_ns, self.cameras, self.length = times_ns, ("x",), len(times_ns)
+
+    def __iter__(self):
+        for i, t_ns in enumerate(self.times_ns.tolist()):
+            yield FrameSet((Frame(np.zeros((2, 2, 3), np.uint8), "x", i, t_ns),), i)
 
 
 # --- video files -------------------------------------------------------------------------------------------
@@ -577,9 +589,42 @@ def test_unknown_word_lists_cameras():
         open_source("webcamera")
 
 
-def test_several_files_are_refused(video):
-    with pytest.raises(InvalidInput, match="must all be cameras"):
+def test_several_files_play_together(video, tmp_path):
+    other = write_video(tmp_path / "other.mp4")
+    with open_source([str(video), f"right={other}"]) as source:
+        sets = list(source)
+    assert source.cameras == ("clip", "right") and len(sets) == len(TIMES_MS)
+    assert all(frames.cameras == ("clip", "right") and frames.spread_ns == 0 for frames in sets)
+
+
+def test_several_files_need_different_names(video):
+    with pytest.raises(InvalidInput, match="different camera names; got clip, clip"):
         open_source([str(video), str(video)])
+
+
+def test_files_and_pictures_do_not_mix(video, tmp_path):
+    with pytest.raises(InvalidInput, match="is neither"):
+        open_source([str(video), str(tmp_path)])
+
+
+def test_sources_of_a_rig_are_named(video):
+    with pytest.raises(InvalidInput, match="Which camera of the rig is .*clip.mp4.*left, right"):
+        open_source([str(video)], cameras=("left", "right"))
+    with open_source([f"left={video}", f"right={video}"], cameras=("left", "right")) as source:
+        assert source.cameras == ("left", "right")
+
+
+@pytest.mark.parametrize("shift_ms", [0, 5, 12, 25, 1000])
+def test_frames_half_a_period_apart_are_never_mixed(shift_ms):
+    """Two recordings at 33.3 ms a frame, jittered, one dropping every seventh frame and starting late."""
+    rng = np.random.default_rng(shift_ms)
+    early = np.arange(40) * 33_333_333 + rng.integers(-2_000_000, 2_000_000, 40)
+    late = np.delete(early + shift_ms * 1_000_000, slice(3, None, 7))
+    together = TogetherSource([Stamped(early), Stamped(late)], ["a", "b"])
+    sets = list(together)
+    assert max(frames.spread_ns for frames in sets) <= 0.5 * 33_333_333 + 4_000_000
+    assert sum(len(frames.frames) for frames in sets) == len(early) + len(late)
+    assert [f.t_ns for s in sets for f in s.frames if f.camera == "b"] == late.tolist()
 
 
 def test_realtime_plays_files(video):

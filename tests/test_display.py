@@ -121,7 +121,7 @@ def test_overlays_fit_pictures_of_any_size(size):
 
 def test_help_names_every_key_of_the_window():
     names = {key for key, _ in HELP}
-    assert names == set("msdbpcrhq")
+    assert names == set("msdbv3pcrhq")
 
 
 @pytest.mark.parametrize("count, shape", [(1, (100, 200)), (2, (100, 202)), (3, (104, 202)), (4, (104, 202))])

@@ -317,7 +317,7 @@ def test_live_loop_with_a_window(run, clip, monkeypatch):
 def test_quitting_the_window_ends_a_long_video(run, clip, monkeypatch):
     qt = FakeQt(monkeypatch, "....q")
     monkeypatch.setattr(live, "why_no_window", lambda: None)
-    monkeypatch.setattr(live, "open_source", lambda *_: Painted(100_000))
+    monkeypatch.setattr(live, "open_source", lambda *_, **__: Painted(100_000))
     assert run("--source", clip) == 0
     assert len(qt.shown) < 20
 

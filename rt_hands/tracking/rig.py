@@ -13,12 +13,17 @@ from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, hand_slice
 from rt_hands.lifting.lift import lift
 from rt_hands.lifting.rtc import Rtc
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
+from rt_hands.tracking.tracker import Tracker
 from rt_hands.types import Hands2D, Hands3D
 
 SMOOTHING_3D = Smoothing(min_cutoff_hz=2.0, beta=12.0, d_cutoff_hz=2.0)
 HOLD_MS = 200.0
 """A hand that can't be lifted for this long is gone; as in one view."""
 HELD_SCORE = 0.5
+EXCHANGE_RATIO = 0.5
+"""A view's hands are renamed where they lie this much nearer to the rig's other hand."""
+LEAST_INSIDE = 0.5
+"""A view is told of a hand only where at least this share of it is in the picture."""
 MEMORY_MS = 500.0
 """For this long a hand's last place says which hand is which."""
 NEW_HAND_MM = 300.0
@@ -128,6 +133,24 @@ def _distance_mm(last: Hands3D, now: Hands3D, fresh: list[bool], order: tuple[in
             joints = now.hand_mm(hand)[:N_JOINTS] - last.hand_mm(before)[:N_JOINTS]
             apart.append(float(np.nanmean(np.linalg.norm(joints, axis=1))))
     return float(np.mean(apart)) if apart else (NEW_HAND_MM if order == (0, 1) else np.nan)
+
+
+def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size_px: tuple[int, int]) -> None:
+    """Tell a view's own tracker what the rig knows: which hand is which, and where a hand is that it lost.
+
+    measured: what the view saw itself; agreed: the rig's hands drawn back into it; size_px: (width, height).
+    """
+    joints = [(h.points_px.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS, :2]) for h in (measured, agreed)]
+    stay, turn = (np.linalg.norm(joints[0] - joints[1][order], axis=2) for order in ([0, 1], [1, 0]))
+    if np.isfinite(turn).any() and (
+        not np.isfinite(stay).any() or np.nanmedian(turn) < EXCHANGE_RATIO * np.nanmedian(stay)
+    ):
+        tracker.exchange()
+    for hand in range(N_HANDS):
+        points = agreed.hand(hand)
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < size_px)).all(1)
+        if agreed.present[hand] and inside.mean() > LEAST_INSIDE:
+            tracker.tell(hand, points, t_ns)
 
 
 def reproject(hands: Hands3D, rig: Rig) -> dict[str, Hands2D]:
