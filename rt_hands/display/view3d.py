@@ -69,8 +69,10 @@ def draw_world(
         _draw_line(image, view, line, GRID_BGR)
     for camera in world.rig:
         corners, apex = _frustum(camera)
-        for line in (*([apex, c] for c in corners), *zip(corners, np.roll(corners, 1, 0), strict=True)):
-            _draw_line(image, view, np.array(line), CAMERA_BGR)
+        starts = np.concatenate([np.repeat(apex[None], 4, 0), corners])
+        ends = np.concatenate([corners, np.roll(corners, 1, 0)])
+        for edge in np.stack([starts, ends], 1):
+            _draw_line(image, view, edge, CAMERA_BGR)
         place = view.project(apex[None])[0]
         if np.isfinite(place).all() and (place >= 0).all() and (place < size_px).all():
             put_text(image, camera.id, (float(place[0]) + 6, float(place[1]) - 6), 0.4)

@@ -109,7 +109,7 @@ class RigTracker:
     def _remember(self, hands: Hands3D, measured: Hands3D) -> Hands3D:
         """`hands` with held hands at their full score, so that holding does not halve it again and again."""
         score = hands.score.copy()
-        for hand in np.flatnonzero(hands.present & ~measured.present):
+        for hand in np.flatnonzero(hands.present & ~measured.present).tolist():
             score[hand_slice(hand)] = self._last.score[hand_slice(hand)]
         return replace(hands, score=score)
 
