@@ -52,7 +52,7 @@ class Options:
     list_cameras: bool = False
     """List the webcams and stop."""
     engine: str = "auto"
-    """auto, openvino or onnxruntime."""
+    """auto, tensorrt, openvino or onnxruntime."""
     model: str = "default"
     """light (default), int8, quality, or a path to an .onnx file."""
     threads: int | None = None

@@ -102,7 +102,7 @@ class Pipeline:
             for frame, looks in zip(frames.frames, plans, strict=True)
             for look in looks
         ]
-        read = self.cpm(jobs, self.clock)
+        read = self.cpm(jobs, self.clock, self.keep_beliefs)
         with self.clock.stage("track"):
             views, beliefs, first = [], [], 0
             for frame, looks in zip(frames.frames, plans, strict=True):

@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
             task = progress.add_task(name, total=2 * len(jpegs))
             cpm = Cpm.load(options.model, name, options.threads)
             cpm.engine.warm_up((1, 2))
-            figures = run_fast(cpm, jpegs, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            figures = run_fast(cpm, jpegs, lambda task=task: progress.advance(task))
             figures.age_p95_intervals = run_paced(cpm, jpegs)
             progress.update(task, completed=2 * len(jpegs))
             found.append(figures)

@@ -61,12 +61,8 @@ def _draw_hand(out: Image, points: NDArray[np.float32], side: int, style: Style)
     if not shown.any():
         return
     size_px = float(np.ptp(points[shown, :2], axis=0).max())
-    scale = style.scale or float(np.clip(size_px / 220, 0.6, 2.5))
-    at = (
-        np.round(np.nan_to_num(points[:, :2]) * (1 << SHIFT)).astype(np.int32)
-        if shown.all()
-        else _at(points, shown)
-    )
+    scale = style.scale or float(np.clip(size_px / 190, 0.6, 2.5))
+    at = _at(points, shown)
     if style.dense:
         _cage(out, at, shown, scale)
     _skeleton(out, at, shown, scale)
@@ -83,7 +79,7 @@ def _cage(out: Image, at: Lines, shown: NDArray[np.bool_], scale: float) -> None
     for part, bones in enumerate(_CAGE_BY_PART):
         _lines(out, at, bones[shown[bones].all(1)], _soft(part), max(1, round(0.8 * scale)))
     for part, members in enumerate(_SURFACE_BY_PART):
-        _dots(out, at, members[shown[members]], _colour(part), max(2, round(2.6 * scale)))
+        _dots(out, at, members[shown[members]], _colour(part), 1.6 * scale)
 
 
 def _skeleton(out: Image, at: Lines, shown: NDArray[np.bool_], scale: float) -> None:
@@ -93,11 +89,11 @@ def _skeleton(out: Image, at: Lines, shown: NDArray[np.bool_], scale: float) -> 
     for part, members in enumerate(_BONES_BY_PART):
         _lines(out, at, members[shown[members].all(1)], _colour(part), max(2, round(2.4 * scale)))
     joints = np.flatnonzero(shown[:N_JOINTS])
-    _dots(out, at, joints, DARK, max(5, round(8.2 * scale)))
+    _dots(out, at, joints, DARK, 4.1 * scale)
     for part in range(N_PARTS):
         members = joints[PART_OF_POINT[joints] == part]
-        _dots(out, at, members, _colour(part), max(4, round(6.4 * scale)))
-    _dots(out, at, joints, (255, 255, 255), max(2, round(2.4 * scale)))
+        _dots(out, at, members, _colour(part), 3.2 * scale)
+    _dots(out, at, joints, (255, 255, 255), 1.3 * scale)
 
 
 def _lines(out: Image, at: Lines, bones: NDArray[np.int64], colour: tuple[int, ...], width: int) -> None:
@@ -106,12 +102,12 @@ def _lines(out: Image, at: Lines, bones: NDArray[np.int64], colour: tuple[int, .
         cv2.polylines(out, list(at[bones]), False, colour, width, cv2.LINE_AA, SHIFT)
 
 
-def _dots(out: Image, at: Lines, members: NDArray[np.int64], colour: tuple[int, ...], width: int) -> None:
-    """Round dots: a line of no length has round ends, and many go in one call."""
-    if len(members):
-        cv2.polylines(
-            out, list(at[np.stack([members, members], 1)]), False, colour, width, cv2.LINE_AA, SHIFT
-        )
+def _dots(
+    out: Image, at: Lines, members: NDArray[np.int64], colour: tuple[int, ...], radius_px: float
+) -> None:
+    radius = round(radius_px * (1 << SHIFT))
+    for centre in at[members].tolist():
+        cv2.circle(out, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
 def _label(

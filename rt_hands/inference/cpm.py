@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands import _core
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.engine import Engine, open_engine
+from rt_hands.inference.engine import CropReading, Engine, open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.inference.preprocess import Crop, cut, to_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
@@ -25,7 +25,8 @@ class Read:
     points_px: (B, 2, 85, 3) float32: x_px, y_px in the whole picture, peak of the belief map; every channel has a
     peak, so whether a hand is there must be judged (see `tracking.readings`).
     presence: (B, 2) float32 probabilities, right then left. crops: the B crops.
-    belief_maps: (B, 171, n, n) float32, the engine's own buffer, good until the next call.
+    belief_maps: (B, 171, n, n) float32, the engine's own buffer, good until the next call. Surely there only where
+    they were asked for: engines that decode on their device leave them there, and this is (0, 171, n, n).
     """
 
     points_px: NDArray[np.float32]
@@ -46,6 +47,8 @@ class Cpm:
         self.engine = engine
         self.input_px = _check_interface(engine)
         self._crop = np.zeros((self.input_px, self.input_px, 3), np.uint8)
+        # TensorRT crops and decodes on the GPU, so that pixels go up as uint8 and only points come back.
+        self._reader = engine.crop_reader() if isinstance(engine, CropReading) else None
 
     @staticmethod
     def load(
@@ -54,12 +57,21 @@ class Cpm:
         """Open a packaged network, or an .onnx path, in an engine; see `find_model` and `open_engine`."""
         return Cpm(open_engine(find_model(model), engine, threads, precision))
 
-    def __call__(self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock | None = None) -> Read:
-        """Read crops, each of its own picture: one engine call for all. Stages preprocess, infer, decode are timed."""
+    def __call__(
+        self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock | None = None, keep_maps: bool = False
+    ) -> Read:
+        """Read crops, each of its own picture: one engine call for all. Stages preprocess, infer, decode are timed.
+
+        Where the engine does all three on its device, they count as infer. keep_maps: the belief maps are wanted.
+        """
         clock = clock or StageClock()
         crops = tuple(crop for _, crop in jobs)
         if not jobs:
             return _nothing()
+        if self._reader is not None and not keep_maps:
+            with clock.stage("infer"):
+                flat, presence = self._reader(jobs)
+            return Read(flat.reshape(len(jobs), N_HANDS, N_HAND, 3), presence, crops, self._no_maps)
         with clock.stage("preprocess"):
             (batch,) = self.engine.buffers(len(jobs))
             for (image, crop), out in zip(jobs, batch, strict=True):
@@ -74,6 +86,11 @@ class Cpm:
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
+
+    @property
+    def _no_maps(self) -> NDArray[np.float32]:
+        side = self.engine.outputs[0].shape[-1] or 1
+        return np.zeros((0, N_POINTS + 1, side, side), np.float32)
 
     def _decode(self, maps: NDArray[np.float32], crops: Sequence[Crop]) -> NDArray[np.float32]:
         affine = np.stack([crop.picture_from_map(self.input_px, maps.shape[-1]) for crop in crops])
