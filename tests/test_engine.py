@@ -103,13 +103,27 @@ def test_broken_file_is_one_sentence(tmp_path, standin_path, name, content):
 
 
 def test_auto_takes_the_first_installed(monkeypatch):
+    monkeypatch.setattr(engines.tensorrt, "why_not", lambda: "TensorRT is not installed.")
+    monkeypatch.setattr(engines.tensorrt, "is_installed", lambda: False)
     monkeypatch.setattr(engines, "is_installed", lambda name: name == "onnxruntime")
     assert choose("auto") == ("onnxruntime", "openvino is not installed (pip install openvino)")
     monkeypatch.setattr(engines, "is_installed", lambda name: True)
     assert choose("auto")[0] == "openvino"
 
 
+def test_auto_takes_tensorrt_where_a_gpu_is_and_says_why_not(monkeypatch):
+    monkeypatch.setattr(engines.tensorrt, "why_not", lambda: None)
+    assert choose("auto") == ("tensorrt", "TensorRT and an NVIDIA GPU are here")
+    assert choose("tensorrt") == ("tensorrt", "asked for")
+    monkeypatch.setattr(engines.tensorrt, "why_not", lambda: "The NVIDIA driver finds no GPU.")
+    monkeypatch.setattr(engines.tensorrt, "is_installed", lambda: True)
+    assert "The NVIDIA driver finds no GPU." in choose("auto")[1]
+    with pytest.raises(MissingPart, match="finds no GPU"):
+        choose("tensorrt")
+
+
 def test_missing_engine_gives_the_pip_line(monkeypatch):
+    monkeypatch.setattr(engines.tensorrt, "why_not", lambda: "TensorRT is not installed.")
     monkeypatch.setattr(engines, "is_installed", lambda name: False)
     for name in ("openvino", "onnxruntime"):
         with pytest.raises(MissingPart, match=f"pip install {name}"):
@@ -119,7 +133,7 @@ def test_missing_engine_gives_the_pip_line(monkeypatch):
 
 
 def test_unknown_engine_lists_the_known():
-    with pytest.raises(InvalidInput, match="auto, openvino, onnxruntime"):
+    with pytest.raises(InvalidInput, match="auto, tensorrt, openvino, onnxruntime"):
         choose("torch")
 
 

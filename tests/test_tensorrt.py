@@ -96,12 +96,22 @@ def test_buffers_are_filled_in_place_and_kept(small):
     engine.close()
 
 
+def test_more_than_max_batch_runs_in_parts(small):
+    engine = open_small(small)
+    (own,) = engine.buffers(9)
+    own[:] = batch_of(9)
+    for got, wanted in zip(engine.run(own), small[1](own), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+    assert engine.buffers(9)[0] is own and sorted(engine.replays()) == [1, 4]
+    with pytest.raises(InvalidInput, match="built for up to 4 crops at once, got 5"):
+        engine.owner.call(engine.network.bind, 5, {})
+    engine.close()
+
+
 def test_bad_input_and_closed_engine_are_sentences(small):
     engine = open_small(small)
     with pytest.raises(InvalidInput, match=r"'x' is float64 \(1, 4\); wanted float32"):
         engine.run(np.zeros((1, 4)))
-    with pytest.raises(InvalidInput, match="built for up to 4 crops at once, got 5"):
-        engine.run(batch_of(5))
     engine.close()
     engine.close()
     with pytest.raises(InvalidInput, match="was closed; open another one"):

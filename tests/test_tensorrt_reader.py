@@ -12,6 +12,7 @@ from cuda_twins import compile_for_cpu  # noqa: E402
 from fake_tensorrt import GPU, FakeTrt, NumpyDevice  # noqa: E402
 
 from rt_hands.errors import InvalidInput, MissingPart  # noqa: E402
+from rt_hands.inference.cpm import Cpm  # noqa: E402
 from rt_hands.inference.preprocess import Crop  # noqa: E402
 from rt_hands.inference.tensorrt import kernels  # noqa: E402
 from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine  # noqa: E402
@@ -86,7 +87,8 @@ def test_larger_pictures_grow_the_staging_and_record_anew(reader):
     reader(large)
     np.testing.assert_array_equal(reader([jobs_of(1)[0]])[0], before)
     with pytest.raises(InvalidInput, match="5 crops; this engine takes 1 to 4 at once"):
-        reader(large * 5)
+        reader.submit(large * 5)
+    assert len(reader(jobs_of(1) * 5)[0]) == 5
 
 
 def test_missing_kernels_name_the_way_out(monkeypatch, tmp_path):
@@ -97,3 +99,25 @@ def test_missing_kernels_name_the_way_out(monkeypatch, tmp_path):
 
 def test_batches_are_padded_to_powers_of_two():
     assert [padded_batch(n, 12) for n in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
+
+
+def test_the_cpm_takes_the_gpu_path_by_itself(reader, standin_cpm):
+    cpm = Cpm(reader.engine)
+    read, wanted = cpm(jobs_of(2)), standin_cpm(jobs_of(2))
+    assert read.points_px.shape == (2, 2, 85, 3) and len(read.belief_maps) == 0
+    shown = wanted.points_px[..., 2] > 0.5
+    assert np.median(np.abs(read.points_px - wanted.points_px)[shown]) < 0.1
+    with_maps = cpm(jobs_of(2), keep_maps=True)
+    np.testing.assert_allclose(with_maps.belief_maps, standin_cpm(jobs_of(2)).belief_maps, atol=1e-6)
+
+
+def test_without_compiled_kernels_the_cpu_crops_and_it_is_said(standin_path, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(kernels, "_FOLDER", tmp_path)
+    engine = TensorRtEngine(standin_path, precision="float32", runtime=Runtime(GPU, FakeTrt(), NumpyDevice))
+    cpm = Cpm(engine)
+    assert (
+        "crops and decodes on the CPU: The CUDA kernels are not in this installation"
+        in capsys.readouterr().err
+    )
+    assert cpm(jobs_of(1)).belief_maps.shape == (1, 171, 45, 45)
+    cpm.close()

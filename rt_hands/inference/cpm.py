@@ -70,8 +70,8 @@ class Cpm:
             return _nothing()
         if self._reader is not None and not keep_maps:
             with clock.stage("infer"):
-                flat, presence = self._reader(jobs)
-            return Read(flat.reshape(len(jobs), N_HANDS, N_HAND, 3), presence, crops, self._no_maps)
+                flat, hands = self._reader(jobs)
+            return Read(flat.reshape(len(jobs), N_HANDS, N_HAND, 3), hands, crops, self._no_maps)
         with clock.stage("preprocess"):
             (batch,) = self.engine.buffers(len(jobs))
             for (image, crop), out in zip(jobs, batch, strict=True):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference import tensorrt
+from rt_hands.inference.preprocess import Crop
 
 Array = NDArray[np.generic]
 
 PIP_LINES: Final = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install openvino"}
 ENGINES: Final = ("openvino", "onnxruntime")
-"""In the order `auto` tries them: OpenVINO runs the default network about twice as fast (FACTS: 5.2 against 10 ms)."""
+"""Those of the CPU, in the order `auto` tries them after TensorRT: OpenVINO runs the default network about twice as
+fast (FACTS: 5.2 against 10 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,21 @@ class Engine(Protocol):
         ...
 
 
+CropReader = Callable[
+    [Sequence[tuple[NDArray[np.uint8], Crop]]], tuple[NDArray[np.float32], NDArray[np.float32]]
+]
+"""(picture, crop) pairs -> points (B, 170, 3) in each picture's px, presence (B, 2)."""
+
+
+@runtime_checkable
+class CropReading(Protocol):
+    """An engine that can do a CPM's pre- and postprocessing on its device too."""
+
+    def crop_reader(self) -> CropReader | None:
+        """The way to read crops there; None, told why on stderr, where that can't be done."""
+        ...
+
+
 def check_arrays(engine: str, specs: tuple[TensorSpec, ...], arrays: tuple[Array, ...]) -> int:
     """The batch size of the arrays given to `run`; raises InvalidInput where they don't fit the specs."""
     if len(arrays) != len(specs) or arrays[0].ndim == 0:
@@ -92,14 +110,24 @@ def is_installed(engine: str) -> bool:
 
 def choose(engine: str) -> tuple[str, str]:
     """The engine to use and the reason, for `auto` or a name. Raises where a named engine is unknown or missing."""
+    if engine in ("auto", "tensorrt"):
+        problem = tensorrt.why_not()
+        if problem is None:
+            return "tensorrt", "asked for" if engine == "tensorrt" else "TensorRT and an NVIDIA GPU are here"
+        if engine == "tensorrt":
+            raise MissingPart(problem)
     if engine == "auto":
         here = [name for name in ENGINES if is_installed(name)]
         if not here:
             raise MissingPart(f"No inference engine is installed. {PIP_LINES['onnxruntime']}")
-        missing = [f"{name} is not installed ({PIP_LINES[name]})" for name in ENGINES if name not in here]
+        # Who has no TensorRT needn't hear of it on every start; who has it must know why it isn't used.
+        unused = [problem] if problem and tensorrt.is_installed() else []
+        missing = unused + [
+            f"{name} is not installed ({PIP_LINES[name]})" for name in ENGINES if name not in here
+        ]
         return here[0], "; ".join(missing) or "the fastest one installed"
     if engine not in ENGINES:
-        raise InvalidInput(f"No engine is called '{engine}'. Known: auto, {', '.join(ENGINES)}.")
+        raise InvalidInput(f"No engine is called '{engine}'. Known: auto, tensorrt, {', '.join(ENGINES)}.")
     if not is_installed(engine):
         raise MissingPart(f"Engine '{engine}' is not installed. {PIP_LINES[engine]}")
     return engine, "asked for"
@@ -114,16 +142,21 @@ def open_engine(
 ) -> Engine:
     """Load an ONNX file.
 
-    engine: `auto`, `onnxruntime` or `openvino`; never another one than asked for. threads: None = the engine's own
-    choice. precision: `auto`, `float32` or `bfloat16` (OpenVINO only; `auto` takes it where the CPU computes in it).
+    engine: `auto`, `tensorrt`, `openvino` or `onnxruntime`; never another one than asked for. threads: None = the
+    engine's own choice. precision: `auto`, `float32`, `bfloat16` (OpenVINO only; `auto` takes it where the CPU computes
+    in it), `float16` or `int8` (TensorRT only).
     The choice and its reason are printed once to stderr unless quiet.
     Raises MissingPart, or InvalidInput for a file that is no ONNX network.
     """
     name, reason = choose(engine)
-    if name == "openvino":
+    if name == "tensorrt":
+        from rt_hands.inference.tensorrt.engine import TensorRtEngine
+
+        loaded: Engine = TensorRtEngine(model, threads, precision)
+    elif name == "openvino":
         from rt_hands.inference.openvino_engine import OpenVinoEngine
 
-        loaded: Engine = OpenVinoEngine(model, threads, precision)
+        loaded = OpenVinoEngine(model, threads, precision)
     else:
         from rt_hands.inference.onnxruntime_engine import OnnxRuntimeEngine
 

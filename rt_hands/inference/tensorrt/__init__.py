@@ -16,6 +16,11 @@ from rt_hands.inference.tensorrt.probe import find_gpu
 from rt_hands.inference.tensorrt.trt_api import PIP_LINE, installed_module
 
 
+def is_installed() -> bool:
+    """Whether TensorRT or TensorRT-RTX can be imported."""
+    return installed_module() is not None
+
+
 def why_not() -> str | None:
     """Why TensorRT can't be used here, as a sentence with the way out; None where it can."""
     if installed_module() is None:
@@ -29,4 +34,4 @@ def why_not() -> str | None:
     return None
 
 
-__all__ = ["why_not"]
+__all__ = ["is_installed", "why_not"]

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.inference.engine import Array, TensorSpec, check_arrays
 from rt_hands.inference.models import precision_of
 from rt_hands.inference.tensorrt.build import Progress, build_plan
@@ -22,6 +22,9 @@ from rt_hands.inference.tensorrt.owner import Owner
 from rt_hands.inference.tensorrt.plan import PlanKey, discard, load_plan, plan_path, save_plan, sha256
 from rt_hands.inference.tensorrt.probe import Gpu, find_gpu
 from rt_hands.inference.tensorrt.trt_api import build_name, import_trt
+
+if TYPE_CHECKING:
+    from rt_hands.inference.tensorrt.reader import CropReader
 
 MAX_BATCH = 16  # eight views of two hands
 
@@ -82,6 +85,7 @@ class TensorRtEngine:
         self.use_graphs, self.max_batch = use_graphs, max_batch
         self._model, self._progress, self._verbose, self._rebuild = model, progress, verbose, rebuild
         self._bound: dict[int, _Bound] = {}
+        self._longer: dict[int, tuple[tuple[Array, ...], tuple[Array, ...]]] = {}
         self.before_close: list[Callable[[], None]] = []
         self.owner = Owner(f"The TensorRT engine of {model.name}")
         try:
@@ -94,16 +98,47 @@ class TensorRtEngine:
 
     def buffers(self, batch: int) -> tuple[Array, ...]:
         """The pinned input arrays of a batch size, to be filled in place."""
-        return self._bind(batch).inputs
+        return self._long(batch)[0] if batch > self.max_batch else self._bind(batch).inputs
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         """One inference; the arrays returned hold until the next run of the same batch size."""
-        bound = self._bind(check_arrays(self.name, self.inputs, arrays))
+        batch = check_arrays(self.name, self.inputs, arrays)
+        if batch > self.max_batch:
+            return self._run_in_parts(batch, arrays)
+        bound = self._bind(batch)
         for own, given in zip(bound.inputs, arrays, strict=True):
             if own is not given:
                 np.copyto(own, given)
         self.owner.call(self._step, bound)
         return bound.outputs
+
+    def _run_in_parts(self, batch: int, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """A batch beyond max_batch (a search over many windows), in runs of at most that."""
+        outputs = self._long(batch)[1]
+        for first in range(0, batch, self.max_batch):
+            part = slice(first, min(first + self.max_batch, batch))
+            for whole, piece in zip(outputs, self.run(*(array[part] for array in arrays)), strict=True):
+                whole[part] = piece
+        return outputs
+
+    def _long(self, batch: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Ordinary arrays for a batch beyond max_batch: inputs, outputs."""
+        if batch not in self._longer:
+            self._longer[batch] = (
+                tuple(np.zeros(s.sized(batch), s.dtype) for s in self.inputs),
+                tuple(np.zeros(s.sized(batch), s.dtype) for s in self.outputs),
+            )
+        return self._longer[batch]
+
+    def crop_reader(self) -> CropReader | None:
+        """Crop, network and decode on the GPU, for a CPM; None, said once, where the kernels weren't compiled."""
+        from rt_hands.inference.tensorrt.reader import CropReader
+
+        try:
+            return CropReader(self)
+        except MissingPart as error:
+            self.note(f"crops and decodes on the CPU: {error}")
+            return None
 
     def warm_up(self, batches: Iterable[int] = (1,)) -> None:
         """Run each batch size twice on zeros; the first run records the graph."""

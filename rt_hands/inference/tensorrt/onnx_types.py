@@ -119,7 +119,6 @@ def to_signed(model: Any) -> int:
 
 def _newer_opset(model: Any) -> Any:
     """The model in an opset that knows float16 scales."""
-    onnx = import_onnx()
     now = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if now >= _HALF_SCALES_OPSET:
         return model

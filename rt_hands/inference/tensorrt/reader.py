@@ -41,7 +41,7 @@ class _Slot:
 
 
 class CropReader:
-    """Reads crops of pictures with a CPM on TensorRT. Call it, or `submit` and `collect` to overlap frames.
+    """Reads crops of pictures with a CPM on TensorRT. Call it, or `submit` and `collect` to overlap frames; not both.
 
     engine: a TensorRT engine with a CPM in it; it owns all memory, so closing it closes this.
     Raises InvalidInput for another kind of network, MissingPart where the kernels weren't compiled.
@@ -69,9 +69,14 @@ class CropReader:
         engine.before_close.append(self._retire)
 
     def __call__(self, jobs: Sequence[Job]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Points (B, 170, 3): x_px, y_px in each whole picture, score; and presence (B, 2)."""
-        self.submit(jobs)
-        return self.collect()
+        """Points (B, 170, 3): x_px, y_px in each whole picture, score; and presence (B, 2). Any number of crops."""
+        step = self.engine.max_batch
+        parts = []
+        for first in range(0, len(jobs), step):
+            self.submit(jobs[first : first + step])
+            parts.append(self.collect())
+        points, presence = zip(*parts, strict=True)
+        return np.concatenate(points), np.concatenate(presence)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue crops and return at once. Raises InvalidInput when every slot is in flight or there are too many."""
