@@ -113,7 +113,8 @@ static inline Point3 regroup(const Workspace& work, LaneMask doubtful, double ma
             changed |= any(weight != g.weights[v]);
             g.weights[v] = weight;
         }
-        if (!changed) break;
+        // The first round fits even when every view agrees: p came from two of them only.
+        if (!changed && round > 0) break;
         p = refine(g, p);
         measure(g, p);
     }

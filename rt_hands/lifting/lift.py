@@ -127,7 +127,7 @@ def _with_surface(points: _Points, rtc: Rtc, fusion: float) -> Hands3D:
     weight = np.where(triangulated, fusion, 0.0)
     hands_mm[:, N_JOINTS:] = (1 - weight) * surface_mm + weight * np.nan_to_num(hands_mm[:, N_JOINTS:])
     scores[:, N_JOINTS:] = confidence * joint_score
-    for hand in np.flatnonzero(~present):
+    for hand in np.flatnonzero(~present).tolist():
         hands_mm[hand], scores[hand] = np.nan, 0
         residual_px[hand_slice(hand)], views[hand_slice(hand)] = np.nan, 0
     scores[~np.isfinite(hands_mm[..., 0])] = 0
