@@ -112,7 +112,6 @@ class HandModel:
         }
         self.surface = surface_places().on_template(template.makehuman_ids)
         self.fingertips = fingertip_places().on_template(template.makehuman_ids)
-        self._corner_faces = _faces_of_vertices(template.faces, len(template.weights))
 
     def _rest(self, shapes: Sequence[Shape]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rest vertices (N, V, 3) and joint centres (N, 21, 3) of right hands in the hand frame, mm."""
@@ -259,10 +258,12 @@ class HandModel:
 
     def _normals(self, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
         """Unit vertex normals, faces weighted by area: (V, 3)."""
-        corner = vertices[faces]
-        face = np.zeros((len(faces) + 1, 3), np.float32)
-        face[:-1] = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        normals = face[self._corner_faces].sum(1)
+        first, second, third = vertices[faces.T]
+        face = _cross(second - first, third - first)
+        # One weighted count an axis: the fastest way to gather from faces that NumPy has.
+        corners, n = faces.ravel(), len(vertices)
+        sums = [np.bincount(corners, np.repeat(face[:, axis], 3), n) for axis in range(3)]
+        normals = np.stack(sums, axis=1).astype(np.float32)
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
 
 
@@ -276,13 +277,10 @@ def _turned(axes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[n
     return out
 
 
-def _faces_of_vertices(faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int64]:
-    """Faces round each vertex, padded with F: (V, most)."""
-    order = np.argsort(faces.ravel(), kind="stable")
-    count = np.bincount(faces.ravel(), minlength=n_vertices)
-    out = np.full((n_vertices, count.max()), len(faces))
-    out[np.arange(count.max()) < count[:, None]] = order // 3
-    return out
+def _cross(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cross products of rows (N, 3), several times faster than np.cross."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
 
 
 def rigged_template() -> ArmTemplate:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import cache
+from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import N_JOINTS, N_SURFACE
+from rt_hands.layout import JOINT_BONES, N_JOINTS, N_SURFACE
 from rt_hands.synth import poses, skeleton, subjects, visibility
 from rt_hands.synth.collision import FOREARM_RADII_MM, RADII_MM, REFERENCE_LENGTH_MM, capsules, forearm
 from rt_hands.synth.hand import TIP_JOINTS
@@ -57,6 +59,41 @@ def points_of(subject: NDArray[np.int64], angles: F32) -> F32:
         bones = np.concatenate([turns, centres[..., None]], axis=3)
         out[some] = _by_subject(subject[some], bones, hands.coefficients)
     return out
+
+
+def surface_for(subject: NDArray[np.int64], angles: F32) -> F32:
+    """The 64 surface points of people `subject` (n,) in poses `angles` (n, 27), hand frame: (n, 64, 3) mm."""
+    return points_of(subject, angles)[:, N_JOINTS:]
+
+
+def mean_flesh_for(subject: NDArray[np.int64], angles: F32) -> F32:
+    """As `surface_for`, but each person's true bones wear the training people's mean flesh: (n, 64, 3) mm.
+
+    Its distance to `surface_for` is what must be guessed of a person from joints alone, beyond their hand's length.
+    """
+    hands = library()
+    turns, centres = skeleton.forward(hands.skeletons.take(subject), angles)
+    scale = hands.length_mm[subject] / np.float32(REFERENCE_LENGTH_MM)
+    # Everyone wears the same flesh: of reference length, so bones are drawn at that length too, then scaled back.
+    bones = np.concatenate([turns, centres[..., None] / scale[:, None, None, None]], axis=3)
+    rows = bones.transpose(0, 2, 1, 3).reshape(len(subject), 3, -1)
+    return (rows @ _mean_flesh() * scale[:, None, None]).transpose(0, 2, 1)
+
+
+@cache
+def _mean_flesh() -> F32:
+    """Mean of the training people's surface coefficients at reference length: (84, 64)."""
+    people = np.array(subjects.ids("train"))
+    flesh = library().coefficients[people][:, :, N_JOINTS:].reshape(len(people), -1, 4, N_SURFACE)
+    flesh[:, :, :3] *= (REFERENCE_LENGTH_MM / library().length_mm[people])[:, None, None, None]
+    return flesh.mean(0).reshape(-1, N_SURFACE)
+
+
+def bone_lengths_for(subject: NDArray[np.int64]) -> F32:
+    """Lengths (n, 20) mm of the bones of `layout.JOINT_BONES`, hands at rest."""
+    joints = points_of(subject, library().skeletons.rest_angles[subject])[:, :N_JOINTS]
+    first, second = np.array(JOINT_BONES).T
+    return np.linalg.norm(joints[:, second] - joints[:, first], axis=-1)
 
 
 def _by_subject(subject: NDArray[np.int64], bones: F32, coefficients: F32) -> F32:
@@ -141,16 +178,27 @@ class PointSampler:
         return PointBatch(points[:, :N_JOINTS], points[:, N_JOINTS:], visible, subject[order], angles[order])
 
 
-def main(n: int = 8192, batches: int = 4, split: subjects.Split = "train") -> None:
-    """Samples a second and process, with and without visibility."""
-    table = Table("visibility", "samples / s", title=f"3D-only samples, {split}, one process")
-    for with_visibility in (False, True):
-        sampler = PointSampler(split, 0, with_visibility)
-        sampler.batch(0, 256)
-        start = time.perf_counter()
-        for index in range(batches):
-            sampler.batch(index, n)
-        table.add_row(str(with_visibility), f"{n * batches / (time.perf_counter() - start):,.0f}")
+def _speed(job: tuple[subjects.Split, bool, int, int]) -> tuple[float, float]:
+    """Samples of one process a second, and a second of processor time: what an idle core would make."""
+    split, with_visibility, n, batches = job
+    sampler = PointSampler(split, 0, with_visibility)
+    sampler.batch(0, n)
+    start, start_cpu = time.perf_counter(), time.process_time()
+    for index in range(1, batches + 1):
+        sampler.batch(index, n)
+    return n * batches / (time.perf_counter() - start), n * batches / (time.process_time() - start_cpu)
+
+
+def main(n: int = 8192, batches: int = 6, split: subjects.Split = "train", processes: int = 2) -> None:
+    """Samples a second of several processes together, with and without visibility."""
+    library()  # made once, before the processes start
+    title = f"3D-only samples, {split}, {processes} processes, {batches} batches of {n}"
+    table = Table("visibility", "samples / s, all", "samples / core-second", title=title)
+    with get_context("spawn").Pool(processes) as pool:
+        for with_visibility in (False, True):
+            speeds = pool.map(_speed, [(split, with_visibility, n, batches)] * processes, chunksize=1)
+            wall, cpu = np.array(speeds).T
+            table.add_row(str(with_visibility), f"{wall.sum():,.0f}", f"{cpu.mean():,.0f}")
     Console().print(table)
 
 
