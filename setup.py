@@ -1,9 +1,11 @@
-"""Builds rt_hands._core from csrc/; everything else is in pyproject.toml."""
+"""Builds rt_hands._core from csrc/, and the CUDA kernels where nvcc is; everything else is in pyproject.toml."""
 
 from __future__ import annotations
 
 import os
+import runpy
 from glob import glob
+from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
@@ -26,4 +28,18 @@ core = Pybind11Extension(
     extra_compile_args=flags or (["/O2"] if os.name == "nt" else UNIX_FLAGS),
     extra_link_args=flags,
 )
-setup(ext_modules=[core], cmdclass={"build_ext": build_ext})
+
+
+class BuildExt(build_ext):  # type: ignore[misc]
+    """The core, then csrc/cuda/*.cu into fatbins beside the engine that loads them. RT_HANDS_CUDA=0 leaves them out."""
+
+    def run(self) -> None:
+        super().run()
+        if os.environ.get("RT_HANDS_CUDA") == "0":
+            return
+        package = Path(self.get_ext_fullpath("rt_hands._core")).resolve().parent
+        compiler = runpy.run_path(str(Path(__file__).resolve().parent / "csrc" / "cuda" / "compile.py"))
+        compiler["compile_all"](package / "inference" / "cuda")
+
+
+setup(ext_modules=[core], cmdclass={"build_ext": BuildExt})

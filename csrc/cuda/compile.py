@@ -49,8 +49,14 @@ def compile_kernel(nvcc: str, source: Path, fatbin: Path) -> None:
     subprocess.run([nvcc, "--fatbin", *flags, str(source), "-o", str(fatbin)], check=True)
 
 
+def is_current(source: Path, fatbin: Path) -> bool:
+    """Whether a fatbin is younger than all that it is made from."""
+    made_from = (source, *source.parent.glob("*.cuh"), Path(__file__))
+    return fatbin.is_file() and fatbin.stat().st_mtime > max(p.stat().st_mtime for p in made_from)
+
+
 def compile_all(folder: Path) -> bool:
-    """Every kernel into a folder; False, with one sentence, where nvcc is not here."""
+    """Every kernel into a folder; False, with one sentence, where nvcc is not here or fails: the rest works without."""
     nvcc = find_nvcc()
     if nvcc is None:
         print(
@@ -59,7 +65,17 @@ def compile_all(folder: Path) -> bool:
         )
         return False
     for source in SOURCES:
-        compile_kernel(nvcc, source, folder / f"{source.stem}.fatbin")
+        fatbin = folder / f"{source.stem}.fatbin"
+        if is_current(source, fatbin):
+            continue
+        try:
+            compile_kernel(nvcc, source, fatbin)
+        except subprocess.CalledProcessError as error:
+            print(
+                f"{nvcc} failed on {source.name} ({error}); TensorRT then crops and decodes on the CPU.",
+                file=sys.stderr,
+            )
+            return False
     return True
 
 
