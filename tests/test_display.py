@@ -124,11 +124,17 @@ def test_help_names_every_key_of_the_window():
     assert names == set("msdbv3pcrhq")
 
 
-@pytest.mark.parametrize("count, shape", [(1, (100, 200)), (2, (100, 202)), (3, (104, 202)), (4, (104, 202))])
+@pytest.mark.parametrize("count, shape", [(1, (100, 200)), (2, (100, 404)), (3, (204, 404)), (4, (204, 404))])
 def test_views_are_tiled(count, shape):
     out = tile([np.full((100, 200, 3), 50 * i + 50, np.uint8) for i in range(count)])
-    assert abs(out.shape[0] - shape[0]) <= 104 and out.ndim == 3
-    assert {50 * i + 50 for i in range(count)} <= set(np.unique(out))
+    assert out.shape == (*shape, 3)
+    for i in range(count):
+        assert (out[i // 2 * 104 :, i % 2 * 204 :][:100, :200] == 50 * i + 50).all()
+
+
+def test_many_large_views_fit_a_screen():
+    out = tile([np.full((1080, 1920, 3), 9, np.uint8)] * 9)
+    assert out.shape[0] <= 1080 + 8 and out.shape[1] <= 1920 + 8 and (out == 9).mean() > 0.98
 
 
 def test_fit_keeps_proportions():

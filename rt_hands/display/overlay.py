@@ -26,6 +26,8 @@ HELP: Final = (
 )
 """Keys of the window and what they do."""
 GAP_PX: Final = 4
+TILED_PX: Final = (1920, 1080)
+"""Views tiled never exceed this together: what a screen shows, and what an encoder keeps up with."""
 
 
 def draw_status(image: Image, lines: Sequence[str]) -> None:
@@ -58,13 +60,14 @@ def text_size(image: Image) -> float:
 
 
 def tile(images: Sequence[Image], columns: int | None = None) -> Image:
-    """Several views side by side, each scaled to the first one's size; one view comes out as it is."""
+    """Several views side by side, as large as the first one while all fit `TILED_PX`; one view comes out as it is."""
     if len(images) == 1:
         return images[0]
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     height, width = images[0].shape[:2]
-    height, width = max(height // columns, 1), max(width // columns, 1)
+    scale = min(1.0, TILED_PX[0] / (columns * width), TILED_PX[1] / (rows * height))
+    height, width = max(round(height * scale), 1), max(round(width * scale), 1)
     out = np.zeros((rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, 3), np.uint8)
     for i, image in enumerate(images):
         y, x = i // columns * (height + GAP_PX), i % columns * (width + GAP_PX)
