@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="export needs onnx: pip install 'rt_ha
 from scipy.spatial.transform import Rotation  # noqa: E402
 
 from rt_hands.errors import InvalidInput  # noqa: E402
-from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE  # noqa: E402
+from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE, canonicalise  # noqa: E402
 from rt_hands.lifting.rtc import Rtc  # noqa: E402
 from rt_hands.training.export import export_onnx, parity, sha256_of, write_card  # noqa: E402
 from rt_hands.training.export_rtc import export_run  # noqa: E402
@@ -122,8 +122,8 @@ def test_transport_is_the_smallest_rotation() -> None:
 
 
 def test_bone_frames_are_orthonormal_and_lie_along_their_bones() -> None:
-    joints = torch.from_numpy(ToySampler().batch(0, 20).joints_mm / 95)
-    bones = finger_bones(joints)
+    joints, _, _ = canonicalise(ToySampler().batch(0, 20).joints_mm, np.zeros(20, int))
+    bones = finger_bones(torch.from_numpy(joints))
     frames, _, length = BoneFrames()(bones)
     gram = frames @ frames.transpose(-1, -2)
     torch.testing.assert_close(gram, torch.eye(3).expand_as(gram), rtol=0, atol=3e-5)  # measured 8e-6
@@ -223,9 +223,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, pool: Pool) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_exported_file_agrees_with_torch_and_runs(tmp_path: Path, pool: Pool, kind: str) -> None:
     trainer = trained(tmp_path, pool, kind=kind)
-    path = export_run(trainer)
+    path = export_run(trainer, pool.take(np.arange(50)))
     card = path.with_suffix(".md").read_text()
-    assert sha256_of(path) in card and "Apache-2.0" in card
+    assert sha256_of(path) in card and "Apache-2.0" in card and "mm on clean joints" in card
     surface, confidence = Rtc(str(path))(pool.joints_mm[:50], np.zeros(50, int))
     with torch.no_grad():
         wanted, logits = trainer.module.net(trainer.validation.joints, trainer.validation.valid)

@@ -23,9 +23,17 @@ _PARENT: Final = np.array([0] + [0 if j % 4 == 1 else j - 1 for j in range(1, N_
 class PointBatch(Protocol):
     """What the data engine gives: right hands in mm."""
 
-    joints_mm: NDArray[np.float32]
-    surface_mm: NDArray[np.float32]
-    visible: NDArray[np.float32]
+    @property
+    def joints_mm(self) -> NDArray[np.float32]:
+        """(n, 21, 3)."""
+
+    @property
+    def surface_mm(self) -> NDArray[np.float32]:
+        """(n, 64, 3)."""
+
+    @property
+    def visible(self) -> NDArray[np.float32]:
+        """(n, 64) 0 or 1."""
 
 
 class Sampler(Protocol):

@@ -44,7 +44,7 @@ class Scaling(nn.Module):
     def features(self, joints: Tensor, valid: Tensor) -> Tensor:
         """(N, 84): scaled joints, 0 where missing, then the mask."""
         scaled = (joints - self.joint_mean) / self.spread * valid[..., None]
-        return torch.cat([scaled.flatten(1), valid], dim=1)
+        return torch.cat([scaled.reshape(-1, 3 * N_JOINTS), valid], dim=1)
 
     def surface(self, scaled: Tensor) -> Tensor:
         """Network output (N, 64, 3) back to the frame's unit."""
@@ -68,7 +68,7 @@ class Rtc1(nn.Module):
 
     def forward(self, joints: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Canonical joints and mask -> surface (N, 64, 3), logits (N, 64)."""
-        out = self.body(self.scaling.features(joints, valid)).unflatten(1, (N_SURFACE, 4))
+        out = self.body(self.scaling.features(joints, valid)).reshape(-1, N_SURFACE, 4)
         return self.scaling.surface(out[..., :3]), out[..., 3]
 
 
@@ -120,7 +120,7 @@ def transport(basis: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 def finger_bones(joints: Tensor) -> Tensor:
     """Bone vectors, wrist outwards: (N, 21, 3) -> (N, 5, 4, 3), bone i of a finger ends at its joint i."""
-    fingers = joints[:, 1:].unflatten(1, (5, 4))
+    fingers = joints[:, 1:].reshape(-1, 5, 4, 3)
     first = fingers[:, :, :1] - joints[:, None, :1]
     return torch.cat([first, fingers[:, :, 1:] - fingers[:, :, :-1]], dim=2)
 
@@ -178,7 +178,7 @@ class RtcBones(nn.Module):
         """Joints after repair (N, 21, 3) and the features (N, 84) they came from."""
         features = self.scaling.features(joints, valid)
         start = self.scaling.joint_mean + (joints - self.scaling.joint_mean) * valid[..., None]
-        out = self.repair(features).unflatten(1, (N_JOINTS, 4))
+        out = self.repair(features).reshape(-1, N_JOINTS, 4)
         trust = valid[..., None] * torch.sigmoid(out[..., 3:])  # 1 keeps the joint, missing joints have none
         return start + (1 - trust) * out[..., :3] * self.scaling.spread, features
 
@@ -192,10 +192,10 @@ class RtcBones(nn.Module):
         fixed, features = self.repaired(joints, valid)
         bones = finger_bones(fixed)
         frames, seen, length = self.frames(bones)
-        local = torch.cat([seen.flatten(1), length.flatten(1)], dim=1)
+        local = torch.cat([seen.reshape(-1, 60), length.reshape(-1, 20)], dim=1)
         whole = (fixed - self.scaling.joint_mean) / self.scaling.spread
-        body_in = torch.cat([whole.flatten(1), features[:, 3 * N_JOINTS :], self._scaled(local)], dim=1)
-        out = self.body(body_in).unflatten(1, (N_SURFACE, 4))
+        body_in = torch.cat([whole.reshape(-1, 3 * N_JOINTS), features[:, 3 * N_JOINTS :], self._scaled(local)], dim=1)
+        out = self.body(body_in).reshape(-1, N_SURFACE, 4)
         change = out[..., :3] * self.scaling.spread * 0.1
         rings = self._rings(fixed, bones, frames, change[:, :N_RING])
         palm = self.palm_mix @ fixed[:, _PALM] + self.palm_offset + change[:, N_RING:]
@@ -207,9 +207,9 @@ class RtcBones(nn.Module):
     def _rings(self, joints: Tensor, bones: Tensor, frames: Tensor, change: Tensor) -> Tensor:
         """Ring points (N, 40, 3): along the bone, plus the offset turned by the bone's frame."""
         start, vector, basis = _per_ring(joints, bones, frames)
-        offset = self.ring_offset + change.unflatten(1, (5, 2, 4))
+        offset = self.ring_offset + change.reshape(-1, 5, 2, 4, 3)
         placed = start[..., None, :] + self.ring_along * vector[..., None, :]
-        return (placed + offset @ basis).flatten(1, 3)
+        return (placed + offset @ basis).reshape(-1, N_RING, 3)
 
     @torch.no_grad()
     def measure(self, joints: Tensor, valid: Tensor, surface: Tensor) -> None:
@@ -217,12 +217,12 @@ class RtcBones(nn.Module):
         self.scaling.measure(joints, valid, surface)
         bones = finger_bones(joints)
         frames, seen, length = self.frames(bones)
-        local = torch.cat([seen.flatten(1), length.flatten(1)], dim=1)
+        local = torch.cat([seen.reshape(-1, 60), length.reshape(-1, 20)], dim=1)
         self.bone_mean.copy_(local.mean(0))
         self.bone_spread.copy_(local.std(0).clamp(min=0.02))
         start, vector, basis = _per_ring(joints, bones, frames)
         middle = start[..., None, :] + self.ring_along * vector[..., None, :]
-        rings = surface[:, :N_RING].unflatten(1, (5, 2, 4))
+        rings = surface[:, :N_RING].reshape(-1, 5, 2, 4, 3)
         self.ring_offset.copy_(((rings - middle) @ basis.transpose(-1, -2)).mean(0))
         palm = self.palm_mix @ joints[:, _PALM]
         self.palm_offset.copy_((surface[:, N_RING:] - palm).mean(0))
@@ -233,9 +233,9 @@ def _per_ring(joints: Tensor, bones: Tensor, frames: Tensor) -> tuple[Tensor, Te
     finger = torch.arange(5)[:, None]
     bone = torch.tensor(_RING_BONES)
     flat = (finger * 4 + bone).flatten()
-    start = joints[:, 1:].index_select(1, flat - 1).unflatten(1, (5, 2))
-    vector = bones.flatten(1, 2).index_select(1, flat).unflatten(1, (5, 2))
-    basis = frames.flatten(1, 2).index_select(1, flat).unflatten(1, (5, 2))
+    start = joints.index_select(1, flat).reshape(-1, 5, 2, 3)
+    vector = bones.reshape(-1, 20, 3).index_select(1, flat).reshape(-1, 5, 2, 3)
+    basis = frames.reshape(-1, 20, 3, 3).index_select(1, flat).reshape(-1, 5, 2, 3, 3)
     return start, vector, basis
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -47,12 +47,12 @@ class Training:
     """Centred, palm-aligned, scale-free joints; off gives world axes."""
     augment: bool = True
     """Rotation, scale, joint noise, missing and collapsed joints."""
-    samples: int = 1_000_000
+    samples: int = 320_000
     batch: int = 256
     learning_rate: float = 2e-3
     width: int | None = None
     """Hidden units; none takes the network's own."""
-    pool: int = 200_000
+    pool: int = 131_072
     """Different samples drawn from the data engine; drawn once and kept in `cache`."""
     cache: Path | None = None
     """File (.npy) that keeps the pool between runs."""
@@ -64,10 +64,11 @@ class Training:
     """Write a checkpoint and stop after so many seconds; the schedule still counts on `samples`."""
 
 
-def position_loss(error: Tensor, weight: Tensor | None) -> Tensor:
-    """Position term from errors (N, P, 3) in hundredths: the source's MSE, or the weighted mean distance."""
-    squared = error.square().sum(-1)
-    return squared.mean() if weight is None else (torch.sqrt(squared + 1e-2).mean(1) * weight).mean()
+def position_loss(error: Tensor, weight: Tensor, squared: bool) -> Tensor:
+    """Position term from errors (N, P, 3) in hundredths and weights (N,): the source's MSE, or the mean distance."""
+    square = error.square().sum(-1)
+    per_hand = square.mean(1) * weight if squared else torch.sqrt(square + 1e-2).mean(1)
+    return (per_hand * weight).mean()
 
 
 def spoil_weight(batch: Batch) -> Tensor:
@@ -93,17 +94,16 @@ class RtcLoss(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss, and the mean distance in mm."""
-        if isinstance(self.net, RtcBones):
+        ours, weight = isinstance(self.net, RtcBones), spoil_weight(batch)
+        repair: Tensor | float = 0.0
+        if ours:
             surface, logits, fixed = self.net.with_repair(batch.joints, batch.valid)
-            weight = spoil_weight(batch)
-            repair = position_loss((fixed - batch.true) * _UNIT, weight)
+            repair = position_loss((fixed - batch.true) * _UNIT, weight, squared=False)
         else:
             surface, logits = self.net(batch.joints, batch.valid)
-            repair, weight = surface.new_zeros(()), None
         error = surface - batch.surface
-        seen = binary_cross_entropy_with_logits(logits, batch.visible)
-        loss = position_loss(error * _UNIT, weight)
-        loss = loss + self.confidence_weight * seen + self.repair_weight * repair
+        loss = position_loss(error * _UNIT, weight, squared=not ours) + self.repair_weight * repair
+        loss = loss + self.confidence_weight * binary_cross_entropy_with_logits(logits, batch.visible)
         distance_mm = (torch.linalg.vector_norm(error.detach(), dim=-1) * batch.mm[:, None]).mean()
         return loss, distance_mm
 
@@ -263,7 +263,7 @@ def _place() -> tuple[int, int, torch.device]:
     )
 
 
-def engine_sampler(split: str, seed: int) -> Sampler:
+def engine_sampler(split: Literal["train", "val", "test"], seed: int) -> Sampler:
     """The data engine's 3D-only sampler of a split: train, val or test."""
     from rt_hands.synth.points import PointSampler  # heavy: anny
 
@@ -280,7 +280,7 @@ def main(argv: Sequence[str]) -> int:
     trainer = Trainer(config, pool, draw_pool(engine_sampler("val", 0), 4096))
     trainer.run()
     if trainer.rank == 0 and trainer.step == trainer.steps:
-        print(export_run(trainer))
+        print(export_run(trainer, draw_pool(engine_sampler("test", 0), 4096)))
     return 0
 
 
