@@ -9,6 +9,9 @@ from rt_hands.errors import run_command
 
 PARTS = {
     "core": ("rt_hands.benchmarks.core", "decode, project and triangulate beside NumPy, cv2, torch and DARK"),
+    "engine": ("rt_hands.benchmarks.engine", "engines beside the bare onnxruntime and OpenVINO calls"),
+    "rtc": ("rt_hands.benchmarks.rtc", "RTC as one graph beside 64 sessions"),
+    "live": ("rt_hands.benchmarks.live", "the whole loop from JPEG to drawn hands, MediaPipe beside it if installed"),
 }
 
 

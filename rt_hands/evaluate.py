@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from rt_hands.cli import dispatch
 from rt_hands.errors import run_command
 
-PARTS: dict[str, tuple[str, str]] = {}
+PARTS = {
+    "rtc": ("rt_hands.evaluation.rtc", "RTC: the source's table, noise, missing joints, confidence, floors"),
+    "cpm": ("rt_hands.evaluation.cpm", "CPM: the source's table, decoders, real pictures; draws a folder of pictures"),
+    "rig": ("rt_hands.evaluation.rig", "rendered rigs in mm by number of views; a real rig in px"),
+}
 
 
 def main(argv: Sequence[str]) -> int:
