@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import Condition, Event
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -32,6 +32,7 @@ from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline, Result
 
+Switch = Literal["auto", "on", "off"]
 FALLBACK_FILE = "rt_hands_live.mp4"
 
 
@@ -71,10 +72,10 @@ class Options:
     """Smooth the points over time."""
     dense: bool = True
     """Draw the surface points as well as the joints."""
-    mirror: bool | None = None
-    """Mirror the window, never what is saved. Default: only for webcams."""
-    realtime: bool | None = None
-    """Play files at their own speed, dropping late frames. Default: in a window when nothing is written."""
+    mirror: Switch = "auto"
+    """Mirror the window, never what is saved. auto: only for webcams."""
+    realtime: Switch = "auto"
+    """Play files at their own speed, dropping late frames. auto: in a window when nothing is written."""
     camera: WebcamSettings = field(default_factory=WebcamSettings)
     """What to ask of webcams."""
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         raise InvalidInput(f"--max-frames is {options.max_frames}; give 1 or more.")
     writes = bool(options.save or options.record or options.jsonl)
     no_window = why_no_window() if options.window else "not asked for"
-    realtime = options.realtime if options.realtime is not None else no_window is None and not writes
+    realtime = _is_on(options.realtime, no_window is None and not writes)
     rig = load_rig(options.rig) if options.rig else None
     with open_source(options.source, realtime, options.camera, cameras=rig.ids if rig else ()) as source:
         rig = _fitting(rig or _rig_of(source), source)
@@ -209,7 +210,7 @@ def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> No
             if stop.is_set():
                 return
 
-    mirror = options.mirror if options.mirror is not None else _is_webcam(pipeline.source)
+    mirror = _is_on(options.mirror, _is_webcam(pipeline.source))
     window = Window(pipeline, _view_options(options, pipeline.rig, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
         working = pool.submit(work)
@@ -224,6 +225,10 @@ def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> No
             pipeline.source.close()
             window.close()
     working.result()
+
+
+def _is_on(switch: Switch, otherwise: bool) -> bool:
+    return otherwise if switch == "auto" else switch == "on"
 
 
 def _is_webcam(source: Source) -> bool:
