@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import N_POINTS
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
 from rt_hands.training.depthwise import depthwise
-from rt_hands.training.trunk import CHANNELS, HandTrunk, conv
+from rt_hands.training.trunk import CHANNELS, N_POOLED, OFFSET_CELLS, PX, HandTrunk, Heads, conv
 
 N_MAPS = N_POINTS + 1
 INPUT_PX = 368
@@ -71,35 +71,40 @@ class Presence(nn.Module):
         return self.out(torch.relu(self.mix(pooled)))
 
 
-class OriginalCpm(nn.Module):
-    """The CPM of Wei et al. as the source used it.
+def _image_features() -> nn.Sequential:
+    """Three 9x9 convolutions with pools: (B, 3, S, S) -> (B, 128, S / 8, S / 8)."""
+    layers: list[nn.Module] = []
+    for inp in (3, 128, 128):
+        # A margin of one keeps the pools' centres at whole multiples of the stride, so 360 px give 45 cells.
+        layers += [Convs(inp, (128, 9)), nn.MaxPool2d(3, 2, 1)]
+    return nn.Sequential(*layers)
 
-    stages = 6: 43 M parameters, 391 GFLOP; stages = 3: 21.6 M, 304 GFLOP at 368 px (GFLOP = 2 x multiply-adds).
+
+class OriginalCpm(nn.Module):
+    """The CPM of Wei et al. (CVPR 2016), 11 x 11 stages, as the source used it: 170 points and background.
+
+    stages = 6: 43.0 M parameters, 383 GFLOP at 360 px; stages = 3: 21.6 M, 297.
+    GFLOP = 2 x multiply-adds. The first stage and the later ones have image features of their own.
     """
 
     def __init__(self, stages: int = 6) -> None:
         super().__init__()
-        three = ((128, 3), (128, 3)), ((256, 3),) * 4, ((512, 3),) * 2 + ((256, 3),) * 4 + ((128, 3),)
-        self.low = Convs(3, (64, 3), (64, 3))
-        self.deeper = nn.ModuleList(
-            Convs(inp, *sizes) for inp, sizes in zip((64, 128, 256), three, strict=True)
-        )
-        self.first = nn.Sequential(Convs(128, (512, 1)), conv(512, N_MAPS, 1))
-        later = ((128, 7),) * 5 + ((128, 1),)
+        self.first_features, self.later_features = _image_features(), _image_features()
+        self.first = nn.Sequential(Convs(128, (32, 5), (512, 9), (512, 1)), conv(512, N_MAPS, 1))
+        self.context = Convs(128, (32, 5))
+        later = ((128, 11),) * 3 + ((128, 1),)
         self.stages = nn.ModuleList(
-            nn.Sequential(Convs(128 + N_MAPS, *later), conv(128, N_MAPS, 1)) for _ in range(stages - 1)
+            nn.Sequential(Convs(32 + N_MAPS, *later), conv(128, N_MAPS, 1)) for _ in range(stages - 1)
         )
         self.presence = Presence(128)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        x = self.low(x)
-        for part in self.deeper:
-            # 3x3 with a margin of one keeps the centres of the pools at whole multiples of the stride.
-            x = part(nn.functional.max_pool2d(x, 3, 2, 1))
-        maps = [self.first(x)]
+        maps = [self.first(self.first_features(x))]
+        features = self.later_features(x)
+        context = self.context(features)
         for stage in self.stages:
-            maps.append(stage(torch.cat([x, maps[-1]], 1)))
-        return maps, self.presence(x)
+            maps.append(stage(torch.cat([context, maps[-1]], 1)))
+        return maps, self.presence(features)
 
 
 class LightStages(nn.Module):
@@ -125,7 +130,7 @@ class LightStages(nn.Module):
 class LightCpm(nn.Module):
     """Depthwise backbone (MobileNetV1-like) to stride 8, 128 channels, three stages.
 
-    width 0.5: 0.7 M parameters, 3.0 GFLOP; width 1.0: 1.9 M, 7.9 GFLOP at 360 px.
+    width 0.5: 0.72 M parameters, 3.0 GFLOP; width 1.0: 1.76 M, 7.5 GFLOP at 360 px.
     """
 
     def __init__(self, width: float = 0.5) -> None:
@@ -148,30 +153,98 @@ class LightCpm(nn.Module):
         return self.stages(features), self.presence(features)
 
 
-class HandCpm(nn.Module):
-    """A trunk trained on hands (see `trunk`) to stride 32, joined at stride 8, then three light stages.
+class RefiningStages(nn.Module):
+    """Stages that add to the maps so far: features (B, C, n, n), prior (B, 42, n, n) -> three of (B, 171, n, n).
 
-    Sizes n of the belief maps must be 4 k + 1, then the three scales lie exactly on one another.
-    3.0 M parameters, 3.2 GFLOP at 360 px.
+    The last layers start at zero, so an untrained network gives the prior itself.
     """
+
+    def __init__(self, channels: int, stages: int = 3) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.8))
+        sizes = [(channels + N_HANDS * N_JOINTS, 2)] + [(channels + N_MAPS, 4)] * (stages - 1)
+        self.stages = nn.ModuleList()
+        for inp, count in sizes:
+            last = conv(channels, N_MAPS, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            body = [Separable(channels, channels) for _ in range(count)]
+            self.stages.append(nn.Sequential(Point(inp, channels), *body, last))
+
+    def forward(self, features: Tensor, prior: Tensor) -> list[Tensor]:
+        right, left = (self.gain * prior).split(N_JOINTS, 1)
+        none = torch.zeros_like(features[:, :1]).expand(-1, N_HAND - N_JOINTS, -1, -1)
+        so_far = torch.cat([right, none, left, none, none[:, :1]], 1)
+        maps = []
+        for number, stage in enumerate(self.stages):
+            so_far = so_far + stage(torch.cat([features, so_far if number else prior], 1))
+            maps.append(so_far)
+        return maps
+
+
+class HandCpm(nn.Module):
+    """A CPM on a trunk trained on hands (see `trunk`), whose own guess of the joints is the first belief.
+
+    The trunk's pooled vector gives the joints of both hands as coordinates; drawn as Gaussians, times the hand's
+    presence, they are the prior that three light stages refine and extend to the skin. Works at 224 px, what the trunk
+    was trained at: 28 x 28 cells. 3.09 M parameters, 1.2 GFLOP.
+    """
+
+    offset_cells = OFFSET_CELLS
+    size_px = PX
+    prior_sigma = 1.5
 
     def __init__(self, channels: int = 128) -> None:
         super().__init__()
         self.trunk = HandTrunk()
         self.lateral = nn.ModuleList(conv(CHANNELS[s], channels, 1) for s in (8, 16, 32))
         self.join = nn.ModuleList(Separable(channels, channels) for _ in range(2))
-        self.stages = LightStages(channels)
-        self.presence = Presence(CHANNELS[32])
+        self.stages = RefiningStages(channels)
+        self.joints = nn.Linear(N_POOLED, N_HANDS * N_JOINTS * 2)
+        self.presence = nn.Linear(N_POOLED, N_HANDS)
+
+    def load_heads(self, heads: Heads) -> None:
+        """Start the joints of both hands and the presence from the trunk's own heads."""
+        weight, bias = (torch.from_numpy(a.reshape(N_JOINTS, 3, -1)[:, :2] / PX) for a in heads.joints)
+        with torch.no_grad():
+            self.joints.weight.copy_(weight.reshape(-1, N_POOLED).repeat(N_HANDS, 1))
+            self.joints.bias.copy_(bias.reshape(-1).repeat(N_HANDS))
+            weight, bias = (torch.from_numpy(a) for a in heads.right)
+            self.presence.weight.copy_(torch.cat([weight, -weight]))
+            self.presence.bias.copy_(torch.cat([bias, -bias]))
+
+    def features(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The three scales joined at stride 8: (B, channels, n, n)."""
+        fine, middle, coarse = levels
+        y = self.lateral[2](coarse)
+        steps = ((self.lateral[1], self.join[0], middle), (self.lateral[0], self.join[1], fine))
+        for lateral, join, level in steps:
+            y = join(lateral(level) + interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False))
+        return y
+
+    def prior(self, joints: Tensor, presence: Tensor, cells: int) -> Tensor:
+        """Gaussians at the joints (B, 2, 21, 2), in shares of the picture, times the presence: (B, 42, n, n)."""
+        centre = joints.flatten(1, 2)[..., None] * cells - self.offset_cells
+        grid = torch.arange(cells, device=joints.device, dtype=joints.dtype)
+        across = torch.exp((grid - centre) ** 2 * (-0.5 / self.prior_sigma**2))
+        there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None, None]
+        return across[:, :, 1, :, None] * across[:, :, 0, None, :] * there
+
+    def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, 2, 21, 2) in shares of the picture and presence logits (B, 2)."""
+        return self.joints(pooled).view(-1, N_HANDS, N_JOINTS, 2), self.presence(pooled)
+
+    def forward_with_joints(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Maps of all stages, presence logits, and the regressed joints."""
+        *levels, pooled = self.trunk(x)
+        joints, presence = self.regress(pooled)
+        features = self.features((levels[0], levels[1], levels[2]))
+        prior = self.prior(joints.detach().float(), presence.detach().float(), features.shape[-1])
+        return self.stages(features, prior.to(features.dtype)), presence, joints
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        fine, middle, coarse = self.trunk(x)
-        y = self.lateral[2](coarse)
-        for lateral, join, level in zip(
-            (self.lateral[1], self.lateral[0]), self.join, (middle, fine), strict=True
-        ):
-            level = lateral(level)
-            y = join(level + interpolate(y, size=level.shape[-2:], mode="bilinear", align_corners=True))
-        return self.stages(y), self.presence(coarse)
+        maps, presence, _ = self.forward_with_joints(x)
+        return maps, presence
 
 
 def build(name: Name) -> nn.Module:
@@ -188,36 +261,43 @@ def build(name: Name) -> nn.Module:
     return makers[name]()
 
 
-def resampling(cells: int, out: int = OUT_CELLS) -> Tensor:
-    """(out, cells) weights of Catmull-Rom interpolation: row i reads a map of `cells` at i * cells / out.
-
-    Beyond the last cell the map counts as empty, as a Gaussian out there would be.
-    """
-    at = torch.arange(out) * (cells / out)
+def resampling(at: Tensor, cells: int) -> Tensor:
+    """(len(at), cells) weights of Catmull-Rom interpolation at places in cells; beyond the ends a map is empty."""
     away = (at[:, None] - torch.arange(cells)).abs()
     near = 1.5 * away**3 - 2.5 * away**2 + 1
     far = -0.5 * away**3 + 2.5 * away**2 - 4 * away + 2
     return torch.where(away < 1, near, torch.where(away < 2, far, torch.zeros_like(away)))
 
 
+def places(inner_px: int, offset_cells: float) -> Tensor:
+    """Where cell j of the 45 exported ones lies in the maps of a network that works at `inner_px`: (45,) cells."""
+    at_px = torch.arange(OUT_CELLS) * (INPUT_PX / OUT_CELLS)
+    inner = (at_px + 0.5) * (inner_px / INPUT_PX) - 0.5  # as the resize has it
+    return inner / STRIDE - offset_cells
+
+
 class Deployed(nn.Module):
     """What is exported: (B, 3, 368, 368) RGB 0..1 -> last maps (B, 171, 45, 45), presence (B, 2) probabilities.
 
-    inner_px: the size at which the network works, 8 n with n = 4 k + 1. 360 gives 45 cells at once; smaller ones are
-    quicker, their n x n maps are interpolated to 45 x 45. Cell i of 8 px of 8 n lies at i * 368 / n of the picture.
+    Cell j lies at j * 368 / 45 of the picture. inner_px: the size at which the network works; its maps are interpolated
+    to 45 x 45 unless they lie there already, as those of strides of 8 at 360 px do.
     """
 
-    def __init__(self, network: nn.Module, inner_px: int = INNER_PX) -> None:
+    def __init__(self, network: nn.Module, inner_px: int | None = None) -> None:
         super().__init__()
-        self.network, self.inner_px = network, inner_px
-        self.register_buffer("resample", resampling(inner_px // STRIDE), persistent=False)
+        self.network = network
+        self.inner_px = inner_px or int(getattr(network, "size_px", INNER_PX))
+        offset = float(getattr(network, "offset_cells", 0.0))
+        at = places(self.inner_px, offset)
+        self.is_aligned = bool((at - torch.arange(OUT_CELLS)).abs().max() < 0.01)
+        self.register_buffer("resample", resampling(at, self.inner_px // STRIDE), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        inner = interpolate(image, size=(self.inner_px, self.inner_px), mode="bilinear", align_corners=False)
-        maps, presence = self.network(inner)
+        size = (self.inner_px, self.inner_px)
+        maps, presence = self.network(interpolate(image, size=size, mode="bilinear", align_corners=False))
         last = maps[-1]
-        if self.inner_px != INNER_PX:
-            last = self.resample @ last @ self.resample.T
+        if not self.is_aligned:
+            last = self.resample @ last.to(self.resample.dtype) @ self.resample.T
         return last, torch.sigmoid(presence)
 
 

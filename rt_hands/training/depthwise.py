@@ -15,23 +15,25 @@ from torch.nn.functional import conv2d
 
 
 class _FrozenDepthwise(torch.autograd.Function):
-    """Depthwise convolution, odd kernel, padding k // 2, whose filter gets no gradient."""
+    """Depthwise convolution whose filter gets no gradient; stride > 1 wants an input that it covers exactly."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.stride, ctx.size = stride, x.shape[-2:]
-        return conv2d(x, weight, bias, stride, weight.shape[-1] // 2, groups=len(weight))
+        ctx.stride, ctx.padding = stride, padding
+        return conv2d(x, weight, bias, stride, padding, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,), grad, stride = ctx.saved_tensors, grads[0], ctx.stride
         if stride > 1:
-            spread = grad.new_zeros((*grad.shape[:2], *ctx.size)).to(memory_format=torch.channels_last)
+            size = [stride * (n - 1) + 1 for n in grad.shape[-2:]]
+            spread = grad.new_zeros((*grad.shape[:2], *size)).to(memory_format=torch.channels_last)
             spread[:, :, ::stride, ::stride] = grad
             grad = spread
+        margin = weight.shape[-1] - 1 - ctx.padding
         flipped = weight.flip(2, 3).contiguous()
-        return conv2d(grad, flipped, None, 1, weight.shape[-1] // 2, groups=len(weight)), None, None, None
+        return conv2d(grad, flipped, None, 1, margin, groups=len(weight)), None, None, None, None
 
 
 def depthwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
@@ -42,7 +44,8 @@ def depthwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu")
         bias = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
         weight = layer.weight.to(dtype)
-        return _FrozenDepthwise.apply(x.to(dtype), weight, bias.detach().to(dtype), layer.stride[0])
+        stride, padding = layer.stride[0], int(layer.padding[0])
+        return _FrozenDepthwise.apply(x.to(dtype), weight, bias.detach().to(dtype), stride, padding)
     if layer.stride[0] == 1 and layer.kernel_size[0] == 3:
         return layer(x)
     with torch.autocast("cpu", enabled=False):

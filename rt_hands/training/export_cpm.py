@@ -23,7 +23,7 @@ from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_POINTS
 from rt_hands.paths import weights_dir
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import INNER_PX, INPUT_PX, Deployed, build
+from rt_hands.training.cpm_networks import INPUT_PX, Deployed, build
 from rt_hands.training.export import export_onnx, parity, run_onnx, write_card
 from rt_hands.training.pictures import load_real
 from rt_hands.training.validate import letterbox
@@ -48,13 +48,13 @@ class Options:
 
     checkpoint: Path
     out: Path = weights_dir() / "cpm_light.onnx"
-    inner_px: int = INNER_PX
+    inner_px: int | None = None
     int8: bool = False
     calibration: int = 96
     note: tuple[str, ...] = ()
 
 
-def deployed(state: dict[str, Any], inner_px: int) -> Deployed:
+def deployed(state: dict[str, Any], inner_px: int | None) -> Deployed:
     """The averaged network of a checkpoint, batch norms folded, as it is shipped."""
     network = build(state["name"])
     network.load_state_dict(state["average"])
@@ -118,7 +118,7 @@ def peak_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float
     return float(np.linalg.norm(a[sure][:, :2] - b[sure][:, :2], axis=-1).mean()) if sure.any() else 0.0
 
 
-def export_float(state: dict[str, Any], out: Path, inner_px: int, notes: Sequence[str]) -> None:
+def export_float(state: dict[str, Any], out: Path, inner_px: int | None, notes: Sequence[str]) -> None:
     """Write the float32 network and its card; raises InvalidInput where ONNX and torch differ."""
     module = deployed(state, inner_px)
     image = torch.rand(2, 3, INPUT_PX, INPUT_PX)
@@ -153,7 +153,7 @@ def facts(state: dict[str, Any], module: Deployed, worst: dict[str, float]) -> d
     }
 
 
-def export_int8(state: dict[str, Any], out: Path, inner_px: int, images: NDArray[np.float32]) -> float:
+def export_int8(state: dict[str, Any], out: Path, inner_px: int | None, images: NDArray[np.float32]) -> float:
     """Write the int8 network; gives the mean shift of its peaks against float32, in cells, on held-back pictures."""
     half = len(images) // 2
     with tempfile.TemporaryDirectory() as folder:

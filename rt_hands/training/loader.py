@@ -59,7 +59,7 @@ class Mix:
 
     rendered: float = 0.55
     real: float = 0.40
-    batch_px: int = 32 * 184 * 184
+    batch_px: int = 16 * 184 * 184
 
 
 def size_at(progress: float, rng: Rng) -> int:
@@ -83,7 +83,7 @@ def picture_odds(pictures: Sequence[Picture]) -> NDArray[np.float64]:
 
 
 class Stream(IterableDataset[Batch]):
-    """Endless batches. Every worker draws its own: the seed is mixed with the worker's number."""
+    """Endless batches, of one size where `size_px` says so. Every worker draws its own."""
 
     def __init__(
         self,
@@ -93,9 +93,10 @@ class Stream(IterableDataset[Batch]):
         clock: Clock,
         mix: Mix,
         seed: int,
+        size_px: int | None = None,
     ) -> None:
         self.pictures, self.backgrounds, self.sprites = pictures, backgrounds, sprites
-        self.clock, self.mix, self.seed = clock, mix, seed
+        self.clock, self.mix, self.seed, self.size_px = clock, mix, seed, size_px
         self.odds = np.cumsum(picture_odds(pictures))
 
     def sample(self, size: int, rng: Rng) -> Sample:
@@ -124,7 +125,7 @@ class Stream(IterableDataset[Batch]):
         info = get_worker_info()
         rng = np.random.default_rng([self.seed, info.id if info else 0, time.time_ns() % 2**31])
         while True:
-            size = size_at(self.clock.progress(), rng)
+            size = self.size_px or size_at(self.clock.progress(), rng)
             count = max(4, round(self.mix.batch_px / size**2))
             yield collate([self.sample(size, rng) for _ in range(count)])
 

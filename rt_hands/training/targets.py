@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from rt_hands.layout import MIRROR, N_POINTS
+from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, N_POINTS
 
 SIGMA_CELLS = 1.2  # a finger of a hand that fills the crop is 2 cells wide; the 5 x 5 decode sees 2 sigma
 OWN_WEIGHT = 8.0  # k: cells where the point (or the same point of the other hand) is count 1 + k times
 PRESENCE_WEIGHT = 0.02
+JOINT_WEIGHT = 25.0  # 0.03 of the picture off costs about what the maps do
 
 
 class Batch(NamedTuple):
@@ -35,9 +36,14 @@ class Batch(NamedTuple):
         return Batch(*(t.to(device, non_blocking=True) for t in self))
 
 
-def belief_maps(points: Tensor, size_px: int, cells: int, sigma: float = SIGMA_CELLS) -> Tensor:
-    """Gaussian belief maps: (B, 170, 2) px -> (B, 170, cells, cells) float32; NaN points give empty maps."""
-    centre = torch.nan_to_num(points.float() * (cells / size_px), nan=-1e4)
+def belief_maps(
+    points: Tensor, size_px: int, cells: int, offset: float = 0.0, sigma: float = SIGMA_CELLS
+) -> Tensor:
+    """Gaussian belief maps: (B, 170, 2) px -> (B, 170, cells, cells) float32; NaN points give empty maps.
+
+    offset: cells that a network's own grid lies off the rule above.
+    """
+    centre = torch.nan_to_num(points.float() * (cells / size_px) - offset, nan=-1e4)
     grid = torch.arange(cells, device=points.device, dtype=torch.float32)
     square = (grid - centre[..., None]) ** 2  # (B, 170, 2, cells)
     across = torch.exp(square * (-0.5 / sigma**2))
@@ -70,13 +76,15 @@ class _WeightedSquares(torch.autograd.Function):
         return gradient * grads[0], None, None, None
 
 
-def cpm_loss(maps: list[Tensor], presence: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def cpm_loss(
+    maps: list[Tensor], presence: Tensor, batch: Batch, offset: float = 0.0
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of all stages plus the presence head; parts by name: `map` (last stage), `presence`.
 
     The background map (channel 170) is 1 - max of the points; it is trained only where all points are known.
     """
     cells = maps[-1].shape[-1]
-    target = belief_maps(batch.points, batch.image.shape[1], cells)
+    target = belief_maps(batch.points, batch.image.shape[1], cells, offset)
     weight = cell_weights(target, batch.weight)
     known = (batch.weight > 0).all(1).float()
     target = torch.cat([target, 1 - target.amax(1, keepdim=True)], 1)
@@ -86,3 +94,12 @@ def cpm_loss(maps: list[Tensor], presence: Tensor, batch: Batch) -> tuple[Tensor
     side = binary_cross_entropy_with_logits(presence.float(), batch.present)
     total = torch.stack(losses).sum() + PRESENCE_WEIGHT * N_POINTS * side
     return total, {"map": losses[-1].detach(), "presence": side.detach()}
+
+
+def joint_loss(joints: Tensor, batch: Batch) -> Tensor:
+    """Mean absolute error of regressed joints (B, 2, 21, 2), in shares of the picture, of the hands that are there."""
+    truth = batch.points.view(-1, N_HANDS, N_HAND, 2)[:, :, :N_JOINTS] / batch.image.shape[1]
+    weight = batch.weight.view(-1, N_HANDS, N_HAND)[:, :, :N_JOINTS] * batch.present[..., None]
+    weight = torch.where(torch.isfinite(truth[..., 0]), weight, torch.zeros_like(weight))
+    away = (joints.float() - torch.nan_to_num(truth)).abs().sum(-1)
+    return (away * weight).sum() / weight.sum().clamp(min=1)

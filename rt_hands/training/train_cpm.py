@@ -30,11 +30,10 @@ from rt_hands.training.cpm_networks import Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
-from rt_hands.training.targets import Batch, cpm_loss
-from rt_hands.training.trunk import load_tflite
+from rt_hands.training.targets import JOINT_WEIGHT, Batch, cpm_loss, joint_loss
+from rt_hands.training.trunk import load_tflite, read_tflite_heads
 from rt_hands.training.validate import Validation
 
-VAL_PX = 264
 FROZEN_BLOCKS = 2  # of the hand trunk: edges and blobs at stride 4 need no training and cost most
 
 
@@ -69,6 +68,7 @@ def prepare_network(settings: Settings) -> nn.Module:
     if isinstance(network, HandCpm):
         if settings.trunk is not None:
             load_tflite(network.trunk, settings.trunk)
+            network.load_heads(read_tflite_heads(settings.trunk))
         elif settings.init is None and not settings.resume:
             raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
     if settings.init is not None and settings.init.suffix == ".pt":
@@ -88,8 +88,9 @@ def freeze(network: nn.Module, on_cpu: bool) -> None:
 
 
 def optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW in two groups: a trained trunk learns slower. The rates here are the peaks of the cosine."""
-    trunk = {p for n, p in network.named_parameters() if n.startswith("trunk.")}
+    """AdamW in two groups: a trained trunk and its heads learn slower. The rates here are the peaks of the cosine."""
+    trained = ("trunk.", "joints.", "presence.") if isinstance(network, HandCpm) else ()
+    trunk = {p for n, p in network.named_parameters() if n.startswith(trained)}
     free = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in free if p not in trunk], "lr": settings.lr, "peak": settings.lr},
@@ -162,7 +163,19 @@ class Trainer:
         self.console.print(
             f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
         )
-        return Stream(pictures, backgrounds, sprites, self.clock, self.settings.mix, self.settings.seed)
+        size = getattr(self.network, "size_px", None)
+        return Stream(pictures, backgrounds, sprites, self.clock, self.settings.mix, self.settings.seed, size)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch and its parts by name."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            image = as_input(batch.image)
+            if not isinstance(self.network, HandCpm):
+                return cpm_loss(*self.network(image), batch)
+            maps, presence, joints = self.network.forward_with_joints(image)
+        loss, parts = cpm_loss(maps, presence, batch, self.network.offset_cells)
+        parts["joints"] = joint_loss(joints, batch)
+        return loss + JOINT_WEIGHT * parts["joints"], parts
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser; gives the losses by name."""
@@ -170,9 +183,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * scale
         batch = batch.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            maps, presence = self.network(as_input(batch.image))
-        loss, parts = cpm_loss(maps, presence, batch)
+        loss, parts = self.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parts["grad"] = nn.utils.clip_grad_norm_(self.network.parameters(), 20.0)
@@ -192,7 +203,7 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             **state,
         )
-        figures = self.validation.run(Deployed(self.average.network, VAL_PX).eval(), self.device)
+        figures = self.validation.run(Deployed(self.average.network).eval(), self.device)
         self.validation.overlay(self.settings.out / f"val_{self.steps:06d}.png")
         line = {**state, **losses, **figures}
         with (self.settings.out / "curve.jsonl").open("a") as curve:
@@ -219,7 +230,7 @@ class Trainer:
             task = bar.add_task("training", total=1.0)
             while self.clock.progress() < 1:
                 for key, value in self.step(next(batches)).items():
-                    seen.setdefault(key, []).append(float(value))
+                    seen.setdefault(key, []).append(float(value.detach()))
                 loss = np.mean(seen["map"][-50:])
                 bar.update(
                     task,

@@ -1,8 +1,8 @@
-"""A hand-trained trunk: the inverted-residual backbone of MediaPipe's hand landmark model, as a torch module.
+"""A hand-trained trunk: MediaPipe's hand landmark network (inverted residuals), as a torch module.
 
 The weights are Google's (Apache-2.0), read from `hand_landmark_full.tflite` of the `mediapipe` 0.10.21 wheel through
-OpenVINO's TFLite reader. Ours differs in one thing: strided convolutions pad both sides, so the features of a picture
-of 8 n px lie exactly at multiples of 8, 16 and 32 px.
+OpenVINO's TFLite reader. Layers and padding are theirs to the bit, so at 224 px the outputs are theirs, too: strided
+convolutions pad right and below only, which puts cell i of stride s at s * i + s - 1 px.
 """
 
 from __future__ import annotations
@@ -39,12 +39,29 @@ BLOCKS = (
     *(Block(672, 5, 2, 192), Block(1152, 5, 1, 192), Block(1152, 5, 1, 192), Block(1152, 5, 1, 192)),
 )
 CHANNELS = {8: 40, 16: 112, 32: 192}
+N_POOLED = 1152
+PX = 224  # what the weights were trained at; places are coded by the distance to the edges, so the size matters
+OFFSET_CELLS = 7 / 8  # cell i of stride 8 lies at 8 i + 7 px
 _LAST_AT = {4: 8, 10: 16, 14: 32}  # blocks done -> stride of what they give
 
 
-def conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A biased convolution that keeps the size (or halves it, rounding up)."""
-    return nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups)
+def conv(inp: int, out: int, kernel: int, groups: int = 1) -> nn.Conv2d:
+    """A biased convolution that keeps the size."""
+    return nn.Conv2d(inp, out, kernel, 1, kernel // 2, groups=groups)
+
+
+def halving(inp: int, out: int, kernel: int, groups: int = 1) -> nn.Conv2d:
+    """A biased convolution of stride 2 for an input from `pad_for`."""
+    return nn.Conv2d(inp, out, kernel, 2, 0, groups=groups)
+
+
+def pad_for(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """TensorFlow's 'same' margin of an even picture for a layer of stride 2; as it is for others."""
+    if layer.stride[0] == 1:
+        return x
+    before = (layer.kernel_size[0] - 2) // 2
+    after = layer.kernel_size[0] - 2 - before
+    return nn.functional.pad(x, (before, after, before, after))
 
 
 class InvertedResidual(nn.Module):
@@ -53,39 +70,44 @@ class InvertedResidual(nn.Module):
     def __init__(self, inp: int, block: Block) -> None:
         super().__init__()
         self.expand = conv(inp, block.expand, 1)
-        self.depthwise = conv(block.expand, block.expand, block.kernel, block.stride, block.expand)
+        spatial = halving if block.stride == 2 else conv
+        self.depthwise = spatial(block.expand, block.expand, block.kernel, block.expand)
         self.project = conv(block.expand, block.out, 1)
         self.shortcut = block.stride == 1 and inp == block.out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.relu6(depthwise(nn.functional.relu6(self.expand(x)), self.depthwise))
-        y = self.project(y)
+        y = pad_for(self.depthwise, nn.functional.relu6(self.expand(x)))
+        y = self.project(nn.functional.relu6(depthwise(y, self.depthwise)))
         return x + y if self.shortcut else y
 
 
 class HandTrunk(nn.Module):
-    """RGB 0..1 (B, 3, 8n, 8n) -> features at strides 8, 16, 32: (B, 40 | 112 | 192, ...).
+    """RGB 0..1 (B, 3, S, S), S a multiple of 32 -> features at strides 8, 16, 32 and a pooled vector.
 
-    2.6 M parameters; 1.4 GFLOP at 360 px. Cell i of stride s lies at s * i px of the input.
+    (B, 40 | 112 | 192, S / stride, ...) and (B, 1152). 2.57 M parameters; 0.66 GFLOP at 224 px.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = conv(3, 24, 3, 2)
-        self.stem_depthwise = conv(24, 24, 3, 1, 24)
+        self.stem = halving(3, 24, 3)
+        self.stem_depthwise = conv(24, 24, 3, 24)
         self.stem_project = conv(24, 16, 1)
         widths = [16, *(b.out for b in BLOCKS)]
         self.blocks = nn.ModuleList(InvertedResidual(w, b) for w, b in zip(widths, BLOCKS, strict=False))
+        self.last_expand = conv(192, N_POOLED, 1)
+        self.last_depthwise = conv(N_POOLED, N_POOLED, 3, N_POOLED)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = nn.functional.relu6(self.stem(x))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = nn.functional.relu6(self.stem(pad_for(self.stem, x)))
         x = self.stem_project(nn.functional.relu6(self.stem_depthwise(x)))
         kept = []
         for done, block in enumerate(self.blocks, start=1):
             x = block(x)
             if done in _LAST_AT:
                 kept.append(x)
-        return kept[0], kept[1], kept[2]
+        y = nn.functional.relu6(self.last_expand(x))
+        y = nn.functional.relu6(depthwise(y, self.last_depthwise))
+        return kept[0], kept[1], kept[2], y.mean((2, 3))
 
 
 def tflite_from_wheel(wheel: Path, folder: Path) -> Path:
@@ -128,10 +150,42 @@ def _constant(node: Any) -> NDArray[np.float32]:
     return value.astype(np.float32)
 
 
+class Heads(NamedTuple):
+    """The landmark network's own outputs as rows over the pooled vector: weight (n, 1152) and bias (n,).
+
+    joints: 63 rows, x, y, z in px of 224. seen, right: logits.
+    """
+
+    joints: tuple[NDArray[np.float32], NDArray[np.float32]]
+    seen: tuple[NDArray[np.float32], NDArray[np.float32]]
+    right: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def read_tflite_heads(path: Path) -> Heads:
+    """The heads of `hand_landmark_full.tflite`, by the names of its outputs."""
+    import openvino as ov
+
+    model = ov.Core().read_model(str(path))
+    found = []
+    for name in ("Identity", "Identity_1", "Identity_2"):
+        node = model.output(name).get_node().input_value(0).get_node()
+        if node.get_type_name() == "Sigmoid":
+            node = node.input_value(0).get_node()
+        product = node.input_value(0).get_node()
+        found.append(
+            (_constant(product.input_value(1).get_node()), _constant(node.input_value(1).get_node()).ravel())
+        )
+    return Heads(*found)
+
+
 def load_tflite(trunk: HandTrunk, path: Path) -> None:
-    """Fill a trunk with the weights of `hand_landmark_full.tflite`; the layers after stride 32 are left out."""
+    """Fill a trunk with the weights of `hand_landmark_full.tflite`."""
     ours = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
-    theirs = read_tflite_convolutions(path)[: len(ours)]
+    theirs = read_tflite_convolutions(path)
+    if len(ours) != len(theirs):
+        raise InvalidInput(
+            f"{path.name} has {len(theirs)} convolutions; hand_landmark_full.tflite has {len(ours)}."
+        )
     for layer, (weight, bias) in zip(ours, theirs, strict=True):
         if tuple(layer.weight.shape) != weight.shape:
             raise InvalidInput(

@@ -1,0 +1,272 @@
+"""Machine-made labels for real pictures: `python -m rt_hands.training.pseudo_label real --out labels`.
+
+real: the teacher's joints of single pictures, cleaned, lifted by RTC and projected back. rig: the four-camera
+recording, our own detector in every view, triangulated, RTC, drawn back into every view. interhand: your copy of
+InterHand2.6M, its joints, RTC, projected. One part file per set; parts that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.progress import track
+
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.evaluation.labels import is_trusted, read_labels, real_folder, usual_bone_lengths
+from rt_hands.layout import HANDS, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.lifting.rtc import Rtc
+from rt_hands.training.dense_fit import dense_points
+
+DENSE_TRUST = 0.6  # a skin point from a single picture is never as sure as a joint the teacher saw
+RIG_RESIDUAL = 0.06  # of the hand's box in a view: beyond it the view's picture is left out
+
+
+class Source(IntEnum):
+    """Where a point comes from."""
+
+    NONE = 0
+    TEACHER = 1
+    RTC_ONE_VIEW = 2
+    MULTI_VIEW = 3
+    RTC_MULTI_VIEW = 4
+    DATASET = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One picture: file under the folder of its set; points_px (170, 2), trust (170,) 0..1, source (170,) uint8."""
+
+    file: str
+    points_px: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    source: NDArray[np.uint8]
+
+
+@dataclass
+class Options:
+    """Which pictures to label, and where the parts go. data: folder of InterHand2.6M (interhand only)."""
+
+    kind: tyro.conf.Positional[Literal["real", "rig", "interhand"]]
+    out: Path
+    data: Path | None = None
+    split: Literal["train", "val"] = "train"
+    model: str = "default"
+    step: int = 1
+    limit: int = 0
+
+
+def blank(file: str) -> Labelled:
+    """A picture without any label yet; its arrays are filled in place."""
+    nan = np.full((N_POINTS, 2), np.nan, np.float32)
+    return Labelled(file, nan, np.zeros(N_POINTS, np.float32), np.zeros(N_POINTS, np.uint8))
+
+
+def put(
+    label: Labelled, hand: int, part: slice, points: NDArray[Any], trust: NDArray[Any] | float, source: Source
+) -> None:
+    """Set points of one hand; part: which of its 85."""
+    at = np.arange(N_POINTS)[hand_slice(hand)][part]
+    label.points_px[at] = points
+    label.trust[at] = trust
+    label.source[at] = source
+
+
+JOINTS, SURFACE = slice(0, N_JOINTS), slice(N_JOINTS, N_HAND)
+
+
+def write_part(path: Path, labels: list[Labelled]) -> None:
+    """One npz of a set, written beside and renamed: a cut-off run leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        partial,
+        file=np.array([label.file for label in labels]),
+        points_px=np.array([label.points_px for label in labels], np.float32).reshape(-1, N_POINTS, 2),
+        trust=np.array([label.trust for label in labels], np.float32).reshape(-1, N_POINTS),
+        source=np.array([label.source for label in labels], np.uint8).reshape(-1, N_POINTS),
+    )
+    partial.replace(path)
+
+
+def read_parts(folder: Path) -> Iterator[Labelled]:
+    """All labels under a folder."""
+    paths = sorted(p for p in folder.rglob("*.npz") if not p.name.endswith(".part.npz"))
+    if not paths:
+        raise InvalidInput(
+            f"No pseudo-labels in '{folder}'. Make some: python -m rt_hands.training.pseudo_label real"
+        )
+    for path in paths:
+        with np.load(path, allow_pickle=False) as part:
+            yield from (
+                Labelled(str(f), p, t, s)
+                for f, p, t, s in zip(
+                    part["file"], part["points_px"], part["trust"], part["source"], strict=True
+                )
+            )
+
+
+def dense_by_file(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Skin points for `pictures.load_real`: file -> (2, 64, 3) x_px, y_px, trust."""
+    found = {}
+    for label in read_parts(folder):
+        both = np.column_stack([label.points_px, label.trust]).reshape(N_HANDS, N_HAND, 3)
+        found[label.file] = both[:, SURFACE].astype(np.float32)
+    return found
+
+
+# --- single pictures -----------------------------------------------------------------------------------------
+
+
+def label_real(label: dict[str, Any], rtc: Rtc) -> Labelled:
+    """The teacher's joints of one picture and RTC's skin."""
+    made = blank(label["file"])
+    joints_mm = 1000 * np.array([h["joints_world_m"] for h in label["hands"]], float)
+    sides = np.array([HANDS.index(h["side"]) for h in label["hands"]])
+    surface_mm, confidence = rtc(joints_mm, sides)
+    for i, hand in enumerate(label["hands"]):
+        joints_px = np.array(hand["joints_px"], float)[:, :2]
+        points, trust = dense_points(joints_mm[i], joints_px, surface_mm[i], confidence[i])
+        put(made, sides[i], JOINTS, joints_px, hand["score"], Source.TEACHER)
+        put(made, sides[i], SURFACE, points, DENSE_TRUST * trust, Source.RTC_ONE_VIEW)
+    return made
+
+
+def real_sets(options: Options) -> dict[str, list[dict[str, Any]]]:
+    """Trusted labels of the split by set."""
+    labels = read_labels(options.split)
+    usual = usual_bone_lengths(labels)
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for label in labels:
+        if is_trusted(label, usual):
+            sets.setdefault(label["file"].split("/")[0], []).append(label)
+    return sets
+
+
+def run_real(options: Options) -> None:
+    """Label all real pictures, a part per set."""
+    rtc = Rtc()
+    for name, labels in real_sets(options).items():
+        part = options.out / f"{name}.npz"
+        if not part.is_file():
+            write_part(part, [label_real(label, rtc) for label in track(labels, name)])
+
+
+# --- several views -------------------------------------------------------------------------------------------
+
+
+def square_round(points_px: NDArray[np.floating], share: float = 0.6) -> tuple[int, int, int]:
+    """Left, top and side of a square in which the points' box takes `share` of the side."""
+    finite = points_px[np.isfinite(points_px[:, 0])]
+    low, high = finite.min(0), finite.max(0)
+    side = round(float((high - low).max()) / share)
+    left, top = ((low + high) / 2 - side / 2).round().astype(int)
+    return int(left), int(top), side
+
+
+def save_crop(image: NDArray[np.uint8], label: Labelled, folder: Path) -> Labelled:
+    """Cut the square round the labelled points out of a picture, save it, and give the label in its pixels."""
+    left, top, side = square_round(label.points_px)
+    h, w = image.shape[:2]
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, w), min(top + side, h)
+    path = folder / label.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image[y0:y1, x0:x1]):
+        raise InvalidInput(f"Could not write {path}.")
+    return Labelled(label.file, label.points_px - np.array([x0, y0], np.float32), label.trust, label.source)
+
+
+def label_views(
+    frames: dict[str, NDArray[np.uint8]], rig: Any, detect: Callable[..., Any], index: int
+) -> list[Labelled]:
+    """Labels of all views of one moment: detect, lift, draw back; views that disagree with the others are left out."""
+    from rt_hands.lifting.lift import lift
+
+    hands = {name: detect(image) for name, image in frames.items()}
+    lifted = lift(hands, rig)
+    projected = rig.project(lifted.points_world_mm)
+    made = []
+    for view, name in enumerate(rig.ids):
+        label = blank(f"rig/{name}_{index:05d}.jpg")
+        for hand in np.flatnonzero(lifted.present):
+            _put_view(label, int(hand), projected[view][hand_slice(hand)], hands[name].hand(int(hand)))
+        if np.isfinite(label.points_px).any():
+            made.append(label)
+    return made
+
+
+def _put_view(label: Labelled, hand: int, points: NDArray[Any], seen: NDArray[Any]) -> None:
+    """Points of one hand in one view, where its own detection agrees with what the others say."""
+    box = max(float(np.ptp(points[JOINTS], axis=0).max()), 1.0)
+    away = np.linalg.norm(seen[JOINTS, :2] - points[JOINTS], axis=1) / box
+    if not np.nanmedian(away) < RIG_RESIDUAL:
+        return
+    trust = 0.5 ** ((np.nanmedian(away) / RIG_RESIDUAL) ** 2)
+    put(label, hand, JOINTS, points[JOINTS], trust, Source.MULTI_VIEW)
+    put(label, hand, SURFACE, points[SURFACE], trust * DENSE_TRUST, Source.RTC_MULTI_VIEW)
+
+
+def run_rig(options: Options) -> None:
+    """Label the four-camera recording; the crops are saved beside the part."""
+    from rt_hands.detector import Detector
+    from rt_hands.formats.rigs import load_rig
+
+    folder = options.data or real_folder().parent / "rig_four_cameras"
+    part = options.out / "rig.npz"
+    if part.is_file():
+        return
+    rig = load_rig(folder / "camera_array.toml")
+    videos = {name: cv2.VideoCapture(str(folder / f"{name}.mp4")) for name in rig.ids}
+    detect, made, index = Detector(model=options.model), [], 0
+    while not options.limit or index < options.limit:
+        frames = {name: video.read()[1] for name, video in videos.items()}
+        if any(frame is None for frame in frames.values()):
+            break
+        if index % options.step == 0:
+            for label in label_views(frames, rig, detect, index):  # type: ignore[arg-type]
+                image = frames[Path(label.file).stem.rsplit("_", 1)[0]]
+                made.append(save_crop(np.asarray(image), label, options.out))
+        index += 1
+    write_part(part, made)
+
+
+# --- InterHand2.6M -------------------------------------------------------------------------------------------
+
+
+def run_interhand(options: Options) -> None:
+    """Label your copy of InterHand2.6M: a part per capture."""
+    from rt_hands.training.interhand_labels import captures, label_picture
+
+    if options.data is None:
+        raise InvalidInput("Say where InterHand2.6M lies: --data FOLDER (with annotations/ and images/).")
+    rtc = Rtc()
+    for name, pictures in captures(options.data, options.split).items():
+        part = options.out / f"interhand_{options.split}_{name}.npz"
+        if part.is_file():
+            continue
+        chosen = pictures[:: options.step][: options.limit or None]
+        made = (label_picture(p, rtc, options.data, options.out) for p in track(chosen, f"capture {name}"))
+        write_part(part, [label for label in made if label is not None])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Command line of the labelling."""
+    options = tyro.cli(Options, args=list(argv), description=__doc__)
+    {"real": run_real, "rig": run_rig, "interhand": run_interhand}[options.kind](options)
+    counts = np.bincount(
+        [s for label in read_parts(options.out) for s in label.source], minlength=len(Source)
+    )
+    print(", ".join(f"{source.name.lower()} {counts[source]}" for source in Source))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
