@@ -64,7 +64,9 @@ py::array_t<T, py::array::c_style> numbers(const py::array& array, const char* n
     if (kind != 'f' && kind != 'i' && kind != 'u') {
         throw py::value_error(std::string(name) + " must hold real numbers, " + came(array) + ".");
     }
-    auto out = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(array);
+    // Aligned too: a view into raw bytes may start anywhere, and not every processor reads a double from there.
+    constexpr int layout = py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    auto out = py::array_t<T, layout>::ensure(array);
     if (!out) throw py::error_already_set();
     return out;
 }

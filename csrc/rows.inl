@@ -67,7 +67,7 @@ static inline std::uint64_t match_row(Row a, Row b, std::int32_t) {
 }
 static inline std::uint64_t match_row(Row a, Row b, std::int16_t) {
     const Row equal = _mm256_cmpeq_epi16(a, b);  // two bytes a lane; packing leaves one, the permutation their order
-    const Row bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(equal, _mm256_setzero_si256()), 0x08);
+    const Row bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(equal, _mm256_setzero_si256()), 0xd8);
     return static_cast<unsigned>(_mm256_movemask_epi8(bytes));
 }
 static inline std::uint64_t match_row(Row a, Row b, std::uint8_t) {

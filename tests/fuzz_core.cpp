@@ -1,0 +1,169 @@
+// Fuzz target for the pure C++ core: random shapes, bit patterns, cameras and options at every SIMD level, with buffers
+// of exactly the right size so that AddressSanitizer sees any step past them. Usage: fuzz_core [inputs] [seed].
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+
+#include "decode.hpp"
+#include "project.hpp"
+#include "simd_level.hpp"
+#include "triangulate.hpp"
+
+using namespace rt_hands;
+
+namespace {
+
+std::mt19937_64 generator;
+
+int pick(int from, int to) { return std::uniform_int_distribution<int>(from, to)(generator); }
+
+// Mostly sensible numbers, sometimes any bit pattern at all, sometimes the nasty ones.
+double number(double scale) {
+    const double nasty[] = {0.0, -0.0, 1e-320, 1e308, -1e308, std::nan(""), HUGE_VAL, -HUGE_VAL};
+    const int kind = pick(0, 15);
+    if (kind == 0) return nasty[pick(0, 7)];
+    if (kind == 1) {
+        const std::uint64_t bits = generator();
+        double value;
+        std::memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    return std::normal_distribution<double>(0, scale)(generator);
+}
+
+float single(double scale) {
+    const double value = number(scale);
+    return std::fabs(value) > 3e38 && std::isfinite(value) ? 3e38f : static_cast<float>(value);
+}
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "broken promise: %s\n", what);
+    std::abort();
+}
+
+// On the heap and no longer than asked for: a vector may keep spare room behind its end.
+template <class T>
+struct Exact {
+    std::unique_ptr<T[]> at;
+    std::size_t size;
+    explicit Exact(std::size_t count) : at(new T[count]()), size(count) {}
+};
+
+CameraModel random_camera(bool wild) {
+    CameraModel c{};
+    c.fx = wild ? std::fabs(number(1e3)) + 1e-3 : 1000, c.fy = 1010, c.cx = 640, c.cy = 360;
+    double* terms[] = {&c.k1, &c.k2, &c.p1, &c.p2, &c.k3};
+    for (double* term : terms) *term = pick(0, 2) ? std::normal_distribution<double>(0, 0.2)(generator) : 0;
+    const double angle = std::uniform_real_distribution<double>(0, 6.28)(generator);
+    const double rotation[9] = {std::cos(angle), 0, std::sin(angle), 0, 1, 0, -std::sin(angle), 0, std::cos(angle)};
+    for (int i = 0; i < 9; ++i) c.rotation[i] = wild && pick(0, 3) == 0 ? number(1) : rotation[i];
+    c.translation_mm[2] = wild ? number(1e3) : 1000;
+    c.width_px = 1280, c.height_px = 720;
+    c.r2_limit = fold_radius2(c.k1, c.k2, c.k3);
+    if (!std::isfinite(c.fx)) c.fx = 1;
+    for (double& value : c.rotation) value = std::isfinite(value) ? value : 1;  // the binding refuses the rest
+    for (double& value : c.translation_mm) value = std::isfinite(value) ? value : 1;
+    return c;
+}
+
+Exact<CameraModel> random_cameras(int count) {
+    Exact<CameraModel> cameras(static_cast<std::size_t>(count));
+    const bool wild = pick(0, 3) == 0;
+    for (int i = 0; i < count; ++i) cameras.at[i] = random_camera(wild);
+    return cameras;
+}
+
+void fuzz_decode() {
+    const int item[] = {4, 2, 1};
+    const int type = pick(0, 2), batch = pick(0, 2), maps = pick(0, 3);
+    const int height = pick(0, 9) ? pick(1, 24) : pick(1, 200), width = pick(0, 9) ? pick(1, 24) : pick(1, 200);
+    const int offset = pick(0, 7), gap = pick(0, 2) * item[type] * pick(0, 5);  // unaligned, maps apart
+    const auto map_bytes = static_cast<std::size_t>(height) * width * item[type];
+    const std::size_t stride = map_bytes + static_cast<std::size_t>(gap);
+    const auto count = static_cast<std::size_t>(batch) * maps;
+    Exact<unsigned char> data(static_cast<std::size_t>(offset) + (count ? (count - 1) * stride + map_bytes : 0));
+    const int style = pick(0, 3);
+    for (std::size_t i = 0; i < data.size; ++i) {
+        data.at[i] = static_cast<unsigned char>(style == 0 ? generator() : style == 1 ? 0 : generator() & 0x3f);
+    }
+    Exact<double> affine(6 * static_cast<std::size_t>(batch));
+    for (std::size_t i = 0; i < affine.size; ++i) affine.at[i] = static_cast<double>(i % 6 == 0 || i % 6 == 4);
+    Exact<float> points(3 * count);
+    const MapBatch input{data.at.get() + offset, static_cast<MapType>(type), batch, maps, height, width,
+                         static_cast<std::ptrdiff_t>(stride * static_cast<std::size_t>(maps)),
+                         static_cast<std::ptrdiff_t>(stride)};
+    decode_heatmaps(input, affine.at.get(), static_cast<PeakMethod>(pick(0, 2)), points.at.get());
+    for (std::size_t i = 0; i < count; ++i) {
+        const float *p = points.at.get() + 3 * i, x = p[0], y = p[1];
+        const bool absent = std::isnan(x) && std::isnan(y) && p[2] == 0;
+        const bool present = p[2] > 0 && x >= 0 && x <= static_cast<float>(width) && y >= 0 &&
+                             y <= static_cast<float>(height);
+        require(absent || present, "a decoded point lies in its map or is absent");
+    }
+    if (data.size) read_floor(data.at.get(), data.size);
+}
+
+void fuzz_project() {
+    const int count = pick(0, 3) ? pick(0, 20) : pick(0, 400), views = pick(0, 4);
+    const Exact<CameraModel> cameras = random_cameras(views);
+    const auto total = static_cast<std::size_t>(count) * views;
+    Exact<std::uint8_t> in_front(total), inside(total);
+    if (pick(0, 1)) {
+        Exact<float> points(3 * static_cast<std::size_t>(count)), pixels(2 * total);
+        for (std::size_t i = 0; i < points.size; ++i) points.at[i] = single(300);
+        project(points.at.get(), count, cameras.at.get(), views, pixels.at.get(), in_front.at.get(), inside.at.get());
+    } else {
+        Exact<double> points(3 * static_cast<std::size_t>(count)), pixels(2 * total);
+        for (std::size_t i = 0; i < points.size; ++i) points.at[i] = number(300);
+        project(points.at.get(), count, cameras.at.get(), views, pixels.at.get(), in_front.at.get(), inside.at.get());
+    }
+    for (std::size_t i = 0; i < total; ++i) {
+        require(in_front.at[i] <= 1 && inside.at[i] <= in_front.at[i], "inside means in front");
+    }
+}
+
+void fuzz_triangulate() {
+    const int count = pick(0, 12), views = pick(0, 19) ? pick(0, 6) : pick(0, 40);
+    const Exact<CameraModel> cameras = random_cameras(views);
+    const auto total = static_cast<std::size_t>(count) * views;
+    Exact<double> pixels(2 * total), scores(total), points(3 * static_cast<std::size_t>(count));
+    Exact<double> residual(static_cast<std::size_t>(count));
+    Exact<std::int64_t> number_used(static_cast<std::size_t>(count));
+    Exact<std::uint8_t> used(total);
+    for (std::size_t i = 0; i < pixels.size; ++i) pixels.at[i] = 500 + number(300);
+    for (std::size_t i = 0; i < total; ++i) scores.at[i] = pick(0, 4) ? 0.5 : number(1);
+    const TriangulateOptions options{pick(0, 1) * 0.3, pick(0, 5) ? 10.0 : std::fabs(number(10)), pick(0, 3) > 0};
+    triangulate(pixels.at.get(), scores.at.get(), count, cameras.at.get(), views, options, points.at.get(),
+                residual.at.get(), number_used.at.get(), used.at.get());
+    for (int i = 0; i < count; ++i) {
+        std::int64_t sum = 0;
+        for (int v = 0; v < views; ++v) sum += used.at[static_cast<std::size_t>(v) * count + i];
+        const double* p = points.at.get() + 3 * i;
+        const bool finite = std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]);
+        const bool absent = std::isnan(p[0]) && std::isnan(p[1]) && std::isnan(p[2]);
+        require(sum == number_used.at[i], "the mask counts the views used");
+        require(sum >= 2 ? finite : sum == 0 && absent, "a point comes from two views or is absent");
+    }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const long inputs = count > 1 ? std::atol(arguments[1]) : 100000;
+    generator.seed(count > 2 ? static_cast<std::uint64_t>(std::atoll(arguments[2])) : 1);
+    const auto levels = available_simd_levels();
+    for (long i = 0; i < inputs; ++i) {
+        set_simd_level(levels[static_cast<std::size_t>(i) % levels.size()]);
+        switch (pick(0, 2)) {
+            case 0: fuzz_decode(); break;
+            case 1: fuzz_project(); break;
+            default: fuzz_triangulate();
+        }
+    }
+    std::printf("%ld inputs over %zu SIMD levels, no complaint\n", inputs, levels.size());
+}

@@ -1,0 +1,119 @@
+"""Fuzz the Python bindings of the C++ core: good, strange and wrong arrays in every place.
+
+Every call must answer or raise ValueError (MemoryError and TypeError for what Python itself refuses).
+Meant for a build with sanitizers: `tests/sanitize.sh`. By hand: `python tests/fuzz_core.py 1000000 SEED`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from rt_hands import _core
+
+Generator = np.random.Generator
+DTYPES = ["f4", "f8", "f2", "u1", "i4", "i8", "?", ">f4", "c8", "O", "S3", "m8[s]"]
+STRANGE = [None, 3, "text", b"bytes", [], [[]], [1, 2], {}, object(), np.nan, [[1, 2], [3]], range(4)]
+
+
+def values(rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Sensible numbers, now and then with NaN, inf or any bit pattern."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return rng.integers(0, 2**63, shape, dtype=np.int64).view(np.float64)
+    out = rng.normal(300, 300, shape)
+    if kind == 1 and out.size:
+        out.flat[rng.integers(out.size)] = rng.choice([np.nan, np.inf, -np.inf, 1e308, 0.0])
+    return out
+
+
+def twisted(rng: Generator, array: np.ndarray) -> object:
+    """The array itself most often; else another dtype, stride, rank, alignment or something that is no array."""
+    kind = int(rng.integers(24))
+    if kind == 0:
+        return STRANGE[rng.integers(len(STRANGE))]
+    if kind == 1:
+        with np.errstate(all="ignore"):
+            return array.astype(DTYPES[rng.integers(len(DTYPES))])
+    if kind == 2:
+        return array[..., None]
+    if kind == 3 and array.ndim:
+        return array[..., ::-1]
+    if kind == 4 and array.ndim:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0)
+    if kind == 5 and array.ndim:
+        return array[:-1]
+    if kind == 6:
+        raw = np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:]
+        return raw.view(array.dtype).reshape(array.shape) if array.size else array
+    if kind == 7 and array.ndim:
+        return np.broadcast_to(array[:1], array.shape) if len(array) else array
+    return array
+
+
+def fuzz_decode(rng: Generator) -> None:
+    shape = (*rng.integers(0, 3, 2), *rng.integers(0, 12, 2))
+    maps = values(rng, shape)
+    dtype = rng.choice(["f4", "f2", "u1"])
+    with np.errstate(all="ignore"):
+        maps = np.nan_to_num(maps).clip(0, 255).astype("u1") if dtype == "u1" else maps.astype(dtype)
+    size = twisted(rng, values(rng, (shape[0], 2))) if rng.integers(4) else None
+    affine = twisted(rng, values(rng, (shape[0], 2, 3))) if rng.integers(2) else None
+    method = rng.choice(["mean5x5", "mean5x5_sub", "log_parabola", "none"])
+    _core.decode_heatmaps(twisted(rng, maps), size, affine, method=str(method))  # type: ignore[arg-type]
+
+
+def cameras(rng: Generator, views: int) -> list[object]:
+    K = np.tile(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), (views, 1, 1))
+    dist = rng.normal(0, 0.1, (views, 5)) if rng.integers(8) else values(rng, (views, 5))
+    poses = np.tile(np.eye(4)[: rng.integers(3, 5)], (views, 1, 1))
+    poses[:, :3, 3] = rng.normal(0, 300, (views, 3)) + [0, 0, 1000] if rng.integers(8) else values(rng, (views, 3))
+    return [twisted(rng, K), twisted(rng, dist), twisted(rng, poses)]
+
+
+def fuzz_project(rng: Generator) -> None:
+    views = int(rng.integers(0, 4))
+    with np.errstate(all="ignore"):
+        points = values(rng, (int(rng.integers(0, 30)), 3)).astype(rng.choice(["f4", "f8"]))
+    size = twisted(rng, np.full((views, 2), 640.0)) if rng.integers(4) else None
+    _core.project(twisted(rng, points), *cameras(rng, views), size)  # type: ignore[call-overload]
+
+
+def fuzz_triangulate(rng: Generator) -> None:
+    views, count = int(rng.integers(0, 6)), int(rng.integers(0, 10))
+    scores = rng.random((views, count)) if rng.integers(4) else values(rng, (views, count))
+    _core.triangulate(
+        twisted(rng, values(rng, (views, count, 2))),  # type: ignore[arg-type]
+        twisted(rng, scores),  # type: ignore[arg-type]
+        *cameras(rng, views),  # type: ignore[arg-type]
+        min_score=float(rng.choice([0.0, 0.5, -1.0, np.nan])),
+        max_residual_px=float(rng.choice([0.0, 10.0, np.inf, -1.0, np.nan, 1e300])),
+        reject=bool(rng.integers(2)),
+    )
+
+
+TARGETS: list[Callable[[Generator], None]] = [fuzz_decode, fuzz_project, fuzz_triangulate]
+
+
+def main(inputs: int, seed: int) -> None:
+    """Run `inputs` calls and say how many answered and how many were refused with ValueError."""
+    rng = np.random.default_rng(seed)
+    levels = _core.simd_levels()
+    answered = refused = 0
+    for i in range(inputs):
+        if i % 1000 == 0:
+            _core.set_simd_level(levels[i // 1000 % len(levels)])
+        try:
+            TARGETS[rng.integers(len(TARGETS))](rng)
+            answered += 1
+        except ValueError as error:
+            if len(str(error)) < 20:
+                raise AssertionError(f"a refusal that says nothing: {error}") from error
+            refused += 1
+    print(f"{inputs} calls: {answered} answered, {refused} refused with ValueError, seed {seed}")
+
+
+if __name__ == "__main__":
+    main(*(int(text) for text in (sys.argv[1:] + ["20000", "1"][len(sys.argv) - 1 :])))

@@ -1,0 +1,101 @@
+"""Plain NumPy twins of the C++ core: the contract, readable, slow. Each function answers exactly as `rt_hands._core`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def decode_heatmaps(maps: NDArray, size: Array, affine: Array | None = None, method: str = "mean5x5") -> Array:
+    """maps (B, K, h, w), size (B, 2) w, h px -> (B, K, 3) x_px, y_px, score; NaN, NaN, 0 where there is no peak."""
+    batch, count, height, width = maps.shape
+    out = np.empty((batch, count, 3))
+    for b in range(batch):
+        for k in range(count):
+            x, y, score = decode_map(maps[b, k], method)
+            point = np.array([x * size[b][0] / width, y * size[b][1] / height])
+            if affine is not None:
+                point = affine[b][:, :2] @ point + affine[b][:, 2]
+            out[b, k] = *point, score
+    return out
+
+
+def decode_map(belief: NDArray, method: str) -> tuple[float, float, float]:
+    """One map (h, w) -> x, y in cells and score."""
+    values = belief.astype(np.float64) / (255 if belief.dtype == np.uint8 else 1)
+    if np.isnan(values).any() or np.isposinf(values).any() or values.max() <= 0:
+        return np.nan, np.nan, 0.0
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    peak = values[row, column]
+    if method == "log_parabola":
+        return column + parabola(values[row], int(column)), row + parabola(values[:, column], int(row)), peak
+    rows = slice(max(row - 2, 0), row + 3)
+    columns = slice(max(column - 2, 0), column + 3)
+    floor = 0.2 * peak if method == "mean5x5_sub" else 0.0
+    weights = np.maximum(values[rows, columns] - floor, 0) / peak
+    y, x = np.mgrid[rows, columns][:, : weights.shape[0], : weights.shape[1]]
+    return (weights * x).sum() / weights.sum(), (weights * y).sum() / weights.sum(), peak
+
+
+def parabola(line: Array, at: int) -> float:
+    """Offset of the vertex of the parabola through the logarithms round `at`; 0 at either end."""
+    if at in (0, len(line) - 1):
+        return 0.0
+    left, right = np.log(np.maximum(line[[at - 1, at + 1]], 1e-6 * line[at]) / line[at])
+    return 0.5 * (left - right) / (left + right) if left + right < 0 else 0.0
+
+
+def distort(x: Array, y: Array, dist: Array) -> tuple[Array, Array]:
+    """OpenCV's five terms on normalised coordinates."""
+    k1, k2, p1, p2, k3 = dist
+    r2 = x * x + y * y
+    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def fold_radius2(dist: Array) -> float:
+    """Squared radius where r (1 + k1 r^2 + k2 r^4 + k3 r^6) stops growing; inf where it never does."""
+    k1, k2, _, _, k3 = dist
+    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1])
+    real = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    return float(real.min()) if len(real) else np.inf
+
+
+def project(points: Array, K: Array, dist: Array, cam_from_world: Array, size: Array) -> tuple[Array, Array, Array]:
+    """points (N, 3) mm, V cameras -> points_px (V, N, 2), in_front (V, N), inside (V, N)."""
+    views, count = len(K), len(points)
+    pixels = np.full((views, count, 2), np.nan)
+    in_front, inside = np.zeros((views, count), bool), np.zeros((views, count), bool)
+    for v in range(views):
+        x, y, z = cam_from_world[v][:3, :3] @ points.T + cam_from_world[v][:3, 3:]
+        in_front[v] = z > 0
+        x, y = x / np.where(z > 0, z, np.nan), y / np.where(z > 0, z, np.nan)
+        xd, yd = distort(x, y, dist[v])
+        pixels[v] = np.stack([K[v][0, 0] * xd + K[v][0, 2], K[v][1, 1] * yd + K[v][1, 2]], -1)
+        held = (pixels[v] >= -0.5) & (pixels[v] < np.asarray(size[v]) - 0.5)
+        inside[v] = in_front[v] & held.all(-1) & (x * x + y * y <= fold_radius2(dist[v]))
+    return pixels, in_front, inside
+
+
+def undistort(points_px: Array, K: Array, dist: Array) -> Array:
+    """points_px (N, 2) -> normalised (N, 2), by plain fixed-point iteration: slow, sure for mild lenses."""
+    goal = (points_px - K[:2, 2]) / K[[0, 1], [0, 1]]
+    at = goal.copy()
+    for _ in range(200):
+        at = at + goal - np.stack(distort(at[:, 0], at[:, 1], dist), -1)
+    return at
+
+
+def triangulate_dlt(points_px: Array, K: Array, dist: Array, cam_from_world: Array) -> Array:
+    """points_px (V, N, 2) -> (N, 3) mm by homogeneous DLT and SVD: no weights, no rejection."""
+    normal = np.stack([undistort(p, k, d) for p, k, d in zip(points_px, K, dist, strict=True)])
+    projection = cam_from_world[:, None, :3]
+    rows = normal[..., None] * projection[:, :, 2:3] - projection[:, :, :2]
+    system = rows.transpose(1, 0, 2, 3).reshape(points_px.shape[1], -1, 4)
+    homogeneous = np.linalg.svd(system)[2][:, -1]
+    return homogeneous[:, :3] / homogeneous[:, 3:]
