@@ -331,7 +331,7 @@ def test_all_views_are_one_engine_call(standin_cpm, monkeypatch):
     monkeypatch.setattr(
         type(standin_cpm),
         "__call__",
-        lambda self, jobs, clock=None: batches.append(len(jobs)) or call(self, jobs, clock),
+        lambda self, jobs, *rest: batches.append(len(jobs)) or call(self, jobs, *rest),
     )
     found = list(Pipeline(Painted(6, cameras=("a", "b", "c")), standin_cpm))
     assert len(batches) == 6 and batches[3:] == [6, 6, 6]
