@@ -215,6 +215,11 @@ def on_linux(monkeypatch):
     return monkeypatch
 
 
+def test_headless_opencv_is_a_clause(on_linux):
+    on_linux.setattr(window.cv2, "getBuildInformation", lambda: "\n  GUI:                           NONE\n")
+    assert "pip install opencv-python, not -headless" in window.why_no_window()
+
+
 def test_no_display_is_a_clause(on_linux):
     on_linux.delenv("DISPLAY", raising=False)
     assert "no display" in window.why_no_window()

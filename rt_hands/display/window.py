@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
@@ -26,7 +27,8 @@ ESCAPE = 27
 
 def why_no_window() -> str | None:
     """Why no window can be shown here, as a clause; None where one can. Qt would end the whole program instead."""
-    if not hasattr(cv2, "imshow") or "headless" in cv2.getBuildInformation().lower().split("gui:")[-1][:40]:
+    gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    if gui is not None and gui[1] == "NONE":
         return "this OpenCV was built without windows (pip install opencv-python, not -headless)"
     if sys.platform != "linux" or os.environ.get("WAYLAND_DISPLAY"):
         return None
