@@ -72,7 +72,16 @@ def photo(image: U8, rng: np.random.Generator, size_px: Size) -> U8:
 
 def _defocused(image: U8, rng: np.random.Generator, scale: float) -> U8:
     sigma = rng.gamma(1.3, 1.3) * scale
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma)) if sigma > 0.4 else np.asarray(image)
+    if sigma < 0.4:
+        return image
+    if sigma < 1.6:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma))
+    # A wide blur at half the size is five times as fast and looks the same.
+    h, w = image.shape[:2]
+    half = cv2.resize(image, (max(1, w // 2), max(1, h // 2)), interpolation=cv2.INTER_AREA)
+    return np.asarray(
+        cv2.resize(cv2.GaussianBlur(half, (0, 0), sigma / 2), (w, h), interpolation=cv2.INTER_LINEAR)
+    )
 
 
 def room(rng: np.random.Generator, size_px: Size) -> U8:

@@ -29,8 +29,8 @@ from rt_hands.synth.truth import VISIBLE, view_truth
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-TEXTURE_PX = 4096
-DOT_TEXELS = 4  # about 1 mm on the skin
+TEXTURE_PX = 3072
+DOT_TEXELS = 3  # about 1 mm on the skin
 _FLAT_MM = 6.0  # a dot with a larger step in depth round it lies half behind something
 
 

@@ -84,7 +84,7 @@ def _toned(image: U8, effects: Effects) -> U8:
     """White balance and contrast by one table a channel, then saturation by one matrix."""
     levels = np.arange(256, dtype=np.float32)[:, None] / 255 * np.array(effects.gain, np.float32)
     curve = 0.5 + (levels - 0.5) * effects.contrast
-    table = np.clip(curve * 255, 0, 255).astype(np.uint8)
+    table = np.clip(np.rint(curve * 255), 0, 255).astype(np.uint8)
     image = np.asarray(cv2.LUT(image, table[None]))
     if effects.saturation == 1.0:
         return image

@@ -114,7 +114,7 @@ class Renderer:
         self._shadow_fbo = self._gl.framebuffer(depth_attachment=self._shadow_map)
         self._shadow_px = shadow_px
         self._targets: dict[tuple[int, int, int], _Target] = {}
-        self._textures: dict[int, tuple[U8, Any]] = {}
+        self._textures: dict[tuple[int, bool], tuple[U8, Any]] = {}
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class Renderer:
         _set_camera(self._unlit, camera)
         for mesh in meshes:
             buffer = _Buffers(self._gl, mesh)
-            texture = self._texture(mesh.texture)
+            texture = self._texture(mesh.texture, False)
             texture.filter = (self._gl.NEAREST, self._gl.NEAREST)
             texture.use(0)
             buffer.draw(self._unlit, "position", "uv")
@@ -163,9 +163,9 @@ class Renderer:
             self._targets[key] = _Target(self._gl, size_px, samples)
         return self._targets[key]
 
-    def _texture(self, pixels: U8) -> Any:
+    def _texture(self, pixels: U8, mipmaps: bool) -> Any:
         """The GL texture of an array, kept while the same array comes again (skins repeat, props do not)."""
-        key = id(pixels)
+        key = (id(pixels), mipmaps)
         if key in self._textures:
             self._textures[key] = self._textures.pop(key)  # used last, dropped last
             return self._textures[key][1]
@@ -174,8 +174,7 @@ class Renderer:
         texture = self._gl.texture(
             pixels.shape[1::-1], 3, np.ascontiguousarray(pixels).tobytes(), alignment=1
         )
-        # Mipmaps cost 30 ms in software; they pay for skins, which come again, not for a sleeve's 128 px tile.
-        if max(pixels.shape) > MIPMAP_ABOVE_PX:
+        if mipmaps:
             texture.build_mipmaps()
         # The array is kept beside its texture so that its id can't be given to another one.
         self._textures[key] = (pixels, texture)
@@ -213,9 +212,10 @@ class Renderer:
 
     def _set_material(self, mesh: Mesh) -> None:
         program = self._lit
-        texture = self._texture(mesh.texture)
-        small = max(mesh.texture.shape) <= MIPMAP_ABOVE_PX
-        texture.filter = (self._gl.LINEAR if small else self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
+        # Mipmaps cost 30 ms in software; they pay for skins, which come again, not for a sleeve's 128 px tile.
+        mipmaps = max(mesh.texture.shape) > MIPMAP_ABOVE_PX
+        texture = self._texture(mesh.texture, mipmaps)
+        texture.filter = (self._gl.LINEAR_MIPMAP_LINEAR if mipmaps else self._gl.LINEAR, self._gl.LINEAR)
         texture.use(0)
         program["tint"].value = mesh.tint
         program["scatter"].value = mesh.scatter
@@ -299,7 +299,6 @@ def _set_camera(program: Any, camera: Camera) -> None:
     k = camera.K
     program["cam_from_world"].write(camera.cam_from_world.T.astype(np.float32).tobytes())
     program["intrinsics"].value = (k[0, 0], k[1, 1], k[0, 2], k[1, 2])
-    program["skew"].value = k[0, 1]
     program["size_px"].value = camera.size_px
     program["near_far_mm"].value = NEAR_FAR_MM
     program["distortion"].write(camera.distortion.astype(np.float32).tobytes())

@@ -23,7 +23,7 @@ from rich.progress import track
 from rt_hands.camera import Camera, Rig
 from rt_hands.layout import N_POINTS
 from rt_hands.paths import sample_dir, write_atomically
-from rt_hands.synth import library, look, motion, props, room, shards, skins, staging, views
+from rt_hands.synth import choreography, library, look, props, room, shards, skins, staging, views
 from rt_hands.synth.hand import HandMesh, Subject
 from rt_hands.synth.render import Mesh, Renderer
 from rt_hands.synth.truth import view_truth
@@ -64,14 +64,14 @@ def cameras(size_px: tuple[int, int] = SIZE_PX) -> Rig:
     )
 
 
-def keys(subject: Subject) -> list[motion.Key]:
+def keys(subject: Subject) -> list[choreography.Key]:
     """The choreography: wave, fist, count, palms together, fingers interlaced, part."""
-    pray = motion.contact_key(0.0, subject, "praying", 1)
-    clasp = motion.contact_key(0.0, subject, "clasped", 0)
+    pray = choreography.contact_key(0.0, subject, "praying", 1)
+    clasp = choreography.contact_key(0.0, subject, "clasped", 0)
     return [
-        motion.apart_key(0.0, ("open", "open"), 330, 10, 25),
-        motion.apart_key(0.5, ("fist", "relaxed"), 320, 15, 15),
-        motion.apart_key(0.95, ("five_wide", "fist"), 320, 5, 20),
+        choreography.apart_key(0.0, ("open", "open"), 330, 10, 25),
+        choreography.apart_key(0.5, ("fist", "relaxed"), 320, 15, 15),
+        choreography.apart_key(0.95, ("five_wide", "fist"), 320, 5, 20),
         pray.pulled_apart(1.35, 130),
         pray.pulled_apart(1.7, 0),
         pray.pulled_apart(1.85, 0),
@@ -80,7 +80,7 @@ def keys(subject: Subject) -> list[motion.Key]:
         clasp.pulled_apart(2.95, 0),
         clasp.pulled_apart(3.1, 0),
         clasp.pulled_apart(3.45, 130),
-        motion.apart_key(4.0, ("open", "five_wide"), 330, 10, 20),
+        choreography.apart_key(4.0, ("open", "five_wide"), 330, 10, 20),
     ]
 
 
@@ -125,7 +125,7 @@ def render_take(rig: Rig, n_frames: int) -> Take:
     visibility = np.zeros((n_frames, len(rig), N_POINTS), np.uint8)
     images: list[list[U8]] = []
     for i in track(range(n_frames), "Frames"):
-        hands = motion.posed_at(steps, subject, (t_ns[i] - FIRST_NS) / 1e9)
+        hands = choreography.posed_at(steps, subject, (t_ns[i] - FIRST_NS) / 1e9)
         points[i], normals = staging.points_of(hands)
         meshes, capsules = stage.meshes(hands), staging.capsules_of(hands)
         images.append([])
@@ -221,6 +221,6 @@ def main(argv: Sequence[str]) -> int:
 def view(camera: Camera, t_s: float) -> U8:
     """One picture of the choreography, for a quick look."""
     subject, stage = library.subject(SUBJECT), _Stage()
-    hands = motion.posed_at(keys(subject), subject, t_s)
+    hands = choreography.posed_at(keys(subject), subject, t_s)
     drawn = stage.renderer.draw(stage.meshes(hands), camera, stage.lights, staging.capsules_of(hands))
     return drawn.rgba[..., :3]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,8 +114,10 @@ def render_scene(scene: Scene) -> list[View]:
 
 def laid_over(rgba: U8, background_rgb: U8) -> U8:
     """A cut-out with colour already multiplied by alpha, on a background of its size: (h, w, 3) uint8."""
-    gone = 255 - rgba[..., 3:].astype(np.uint16)
-    return (rgba[..., :3] + (background_rgb * gone + 127) // 255).clip(0, 255).astype(np.uint8)
+    gone = cv2.merge([255 - rgba[..., 3]] * 3)
+    return np.asarray(
+        cv2.add(cv2.multiply(background_rgb, gone, scale=1 / 255), np.ascontiguousarray(rgba[..., :3]))
+    )
 
 
 def _raised(rng: np.random.Generator, seen: people.People, style: Look) -> tuple[HandMesh, ...]:

@@ -17,7 +17,6 @@ uniform vec4 intrinsics;      // fx fy cx cy
 uniform vec2 size_px;
 uniform vec2 near_far_mm;
 uniform float distortion[5];  // k1 k2 p1 p2 k3
-uniform float skew;
 
 vec4 project(vec3 world_mm) {
     vec3 cam = (cam_from_world * vec4(world_mm, 1.0)).xyz;
@@ -31,7 +30,7 @@ vec4 project(vec3 world_mm) {
     vec2 bent = vec2(2.0 * distortion[2] * xy + distortion[3] * (r2 + 2.0 * p.x * p.x),
                      distortion[2] * (r2 + 2.0 * p.y * p.y) + 2.0 * distortion[3] * xy);
     vec2 d = cam.xy * radial + bent * cam.z;
-    vec2 pixel = vec2(intrinsics.x * d.x + skew * d.y, intrinsics.y * d.y) + (intrinsics.zw + 0.5) * cam.z;
+    vec2 pixel = intrinsics.xy * d + (intrinsics.zw + 0.5) * cam.z;
     vec2 clip = pixel / size_px * 2.0 - cam.z;
     float n = near_far_mm.x, f = near_far_mm.y;
     float depth = (f + n) / (f - n) * cam.z - 2.0 * f * n / (f - n);

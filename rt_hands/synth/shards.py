@@ -167,7 +167,8 @@ def read_samples(paths: Sequence[Path]) -> Iterator[tuple[str, dict[str, bytes]]
             with tarfile.open(path) as tar:
                 yield from _grouped(tar)
         except (tarfile.TarError, OSError) as error:
-            raise InvalidInput(f"Can't read shard '{path}': {error}. Delete it and make it again.") from None
+            reason = str(error).splitlines()[0]  # tarfile lists every format it tried
+            raise InvalidInput(f"Can't read shard '{path}': {reason}. Delete it and make it again.") from None
 
 
 def _grouped(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:

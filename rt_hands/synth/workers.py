@@ -11,20 +11,25 @@ from typing import Any, TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-_done: Any = None
+_advance: Callable[[int], None] | None = None
 
 
 def tick(samples: int = 1) -> None:
     """Called by a job after each sample, moves the bar."""
-    if _done is not None:
-        with _done.get_lock():
-            _done.value += samples
+    if _advance is not None:
+        _advance(samples)
 
 
 def _start(counter: Any) -> None:
-    global _done
-    _done = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends the pool
+    """A worker process: counts for the parent, leaves Ctrl-C to it, works on one core."""
+    global _advance
+
+    def advance(samples: int) -> None:
+        with counter.get_lock():
+            counter.value += samples
+
+    _advance = advance
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     os.environ["OMP_NUM_THREADS"] = os.environ["LP_NUM_THREADS"] = "1"
 
@@ -37,19 +42,39 @@ def _leave(_signal: int, _frame: object) -> None:
 def for_each(
     job: Callable[[T], None], items: Sequence[T], processes: int, label: str, total: int, done: int = 0
 ) -> None:
-    """Run a picklable job on every item. total, done: samples in all and made before, for the bar.
+    """Run a job on every item, here when processes is 1, else in that many others (then it must be picklable).
 
-    Jobs call `tick` once a sample. An error in a job ends the rest and is raised here.
+    total, done: samples in all and made before, for the bar. Jobs call `tick` once a sample. An error in a job ends
+    the rest and is raised here.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    counter = context.Value("q", 0)
     with Progress(*columns) as progress:
         task = progress.add_task(label, total=total, completed=done)
-        with context.Pool(max(1, processes), _start, (counter,)) as pool:
-            pending = pool.map_async(job, items, chunksize=1)
-            while not pending.ready():
-                pending.wait(0.5)
-                progress.update(task, completed=done + counter.value)
-            pending.get()
+        if processes <= 1:
+            _here(job, items, lambda samples: progress.advance(task, samples))
+        elif items:
+            _elsewhere(job, items, processes, lambda made: progress.update(task, completed=done + made))
         progress.update(task, completed=total)
+
+
+def _here(job: Callable[[T], None], items: Sequence[T], advance: Callable[[int], None]) -> None:
+    global _advance
+    _advance = advance
+    try:
+        for item in items:
+            job(item)
+    finally:
+        _advance = None
+
+
+def _elsewhere(
+    job: Callable[[T], None], items: Sequence[T], processes: int, show: Callable[[int], None]
+) -> None:
+    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
+    counter = context.Value("q", 0)
+    with context.Pool(min(processes, len(items)), _start, (counter,)) as pool:
+        pending = pool.map_async(job, items, chunksize=1)
+        while not pending.ready():
+            pending.wait(0.5)
+            show(counter.value)
+        pending.get()
