@@ -89,6 +89,28 @@ def test_video_has_its_own_times_and_pictures(video):
     np.testing.assert_allclose(levels, 20 * np.arange(len(frames)) + 20, atol=9)
 
 
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_a_phones_video_is_turned_upright(tmp_path, degrees):
+    """FFmpeg's own rotation metadata, counterclockwise: a white left half lands where the turn takes it."""
+    path = tmp_path / "phone.mp4"
+    image = grey(0)
+    image[:, : SIZE[0] // 2] = 255
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("This PyAV can't write rotation metadata.")
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.set_display_rotation(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    with VideoSource(path) as source:
+        (frames,) = source
+    found = frames.frames[0].image_bgr
+    h, w = found.shape[:2]
+    white = {90: found[3 * h // 4, w // 2], 180: found[h // 2, 3 * w // 4], -90: found[h // 4, w // 2]}
+    assert (w, h) == (SIZE if degrees == 180 else SIZE[::-1]) and (white[degrees] > 200).all()
+
+
 def test_truncated_video_gives_what_is_there_and_says_so(tmp_path, said):
     whole = write_video(tmp_path / "whole.avi", codec="mjpeg").read_bytes()
     path = tmp_path / "cut.avi"

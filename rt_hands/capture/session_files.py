@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import natural_key
 from rt_hands.capture.source import Notice, Source, to_stderr
-from rt_hands.capture.video import decode, open_container
+from rt_hands.capture.video import decode, open_container, picture
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
 
@@ -87,8 +87,7 @@ class SessionSource(Source):
                     f"{self.name}/{self.cameras[view]}.mp4 ends early: {index} of {of} frames in frames.csv."
                 )
             return None
-        image = found[1].to_ndarray(format="bgr24")
-        return Frame(image, self.cameras[view], index, int(self._times_ns[view][index]))
+        return Frame(picture(found[1]), self.cameras[view], index, int(self._times_ns[view][index]))
 
     def close(self) -> None:
         """Close the files."""

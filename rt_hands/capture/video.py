@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
-from rt_hands.types import Frame, FrameSet
+from rt_hands.types import Frame, FrameSet, Image
 
 NETWORK_TIMEOUT_S = 10.0
 """For opening a stream and for each read from it."""
@@ -83,6 +84,13 @@ def decode(container: Any, address: str, notice: Notice) -> Iterator[tuple[int, 
         notice(f"{address} ends early: {count} of {expected} frames could be read.")
 
 
+def picture(frame: Any) -> Image:
+    """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do."""
+    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
 class VideoSource(Source):
     """A video file, each frame once, as fast as it is taken. Raises SourceError where no frame can be read."""
 
@@ -97,7 +105,7 @@ class VideoSource(Source):
     def __iter__(self) -> Iterator[FrameSet]:
         index = -1
         for index, (t_ns, frame) in enumerate(decode(self._container, self._address, self._notice)):
-            yield FrameSet((Frame(frame.to_ndarray(format="bgr24"), self.cameras[0], index, t_ns),), index)
+            yield FrameSet((Frame(picture(frame), self.cameras[0], index, t_ns),), index)
         if index < 0:
             raise SourceError(f"{self._address} holds no frame that can be decoded.")
 
@@ -125,7 +133,7 @@ class StreamReader:
         rate = f" {float(stream.average_rate):.0f} fps" if stream.average_rate else ""
         return f"{self.name}: {stream.width}x{stream.height}{rate} {stream.codec_context.name}"
 
-    def grab(self) -> tuple[int, Any] | None:
+    def grab(self) -> tuple[int, Image] | None:
         """(t_ns, picture) of the next frame; None where a packet held none. Raises SourceError when it is gone."""
         try:
             packet = next(self._packets)
@@ -135,7 +143,7 @@ class StreamReader:
             return None
         except (StopIteration, av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} stopped: {_reason(error) or 'the stream ended'}.") from error
-        return (t_ns, frames[-1].to_ndarray(format="bgr24")) if frames else None
+        return (t_ns, picture(frames[-1])) if frames else None
 
     def close(self) -> None:
         """Hang up."""
