@@ -15,16 +15,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from rt_hands.calibration.extrinsics import FirstGuess
 from rt_hands.calibration.geometry import LENS, Array, Lens, lens_of, lens_vector, pose_of, pose_vector
 from rt_hands.calibration.observations import Observations, View
-from rt_hands.errors import MissingPart
+from rt_hands.errors import InvalidInput, MissingPart
 
+Indices = NDArray[np.int64]
 PRIOR_PX = 0.2
 HUBER_PX = 1.0
 _ASPECT_STD = 0.01
 _OFFSET_STD_S = 0.1
+_APART = (
+    "The cameras' corners can't be brought together. Do all cameras look at the same board at the same moment, and "
+    "is none of them mirrored?"
+)
 _ROUNDS = (8, 30)  # a short one to come near, then with the Jacobian scaled there
 
 
@@ -92,7 +98,7 @@ class Problem:
         cameras = np.vstack([np.zeros(6), x[self._cameras_at : self._camera_end].reshape(-1, 6)])
         return lenses, cameras, x[self._camera_end :].reshape(-1, 6)
 
-    def _columns(self, camera: int, moment: int) -> Array:
+    def _columns(self, camera: int, moment: int) -> Indices:
         """Columns of one view's unknowns: lens, camera, board, aspect, clock; -1 where fixed."""
         lens = np.arange(LENS) + LENS * camera if self.free_lens else np.full(LENS, -1)
         pose = np.arange(6) + self._cameras_at + 6 * (camera - 1) if camera else np.full(6, -1)
@@ -100,13 +106,13 @@ class Problem:
         board = self._camera_end + 6 * moment + np.arange(6)
         return np.concatenate([lens, pose, board, [self.aspect_at, clock]])
 
-    def _stretched(self, ids: Array, x: Array) -> tuple[Array, Array]:
+    def _stretched(self, ids: Indices, x: Array) -> tuple[Array, Array]:
         """(n, 3) board points for the present aspect, and their derivative by its half logarithm."""
         half = x[self.aspect_at]
         points = self._model[ids] * (np.exp(-half), np.exp(half), 1)
         return points, points * (-1, 1, 0)
 
-    def _view(self, view: View, x: Array, derivatives: bool) -> tuple[Array, Array, Array]:
+    def _view(self, view: View, x: Array, derivatives: bool) -> tuple[Array, Array, Indices]:
         """One view: (2n,) residual, (2n, 23) Jacobian, (23,) columns."""
         camera, moment = self.cameras.index(view.camera), self.moments.index(view.moment)
         lenses, cameras, boards = self.unpack(x)
@@ -119,7 +125,7 @@ class Problem:
         offset = x[self.offsets_at + camera - 1] if camera else 0.0
         residual = (points.reshape(-1, 2) - view.corners_px).ravel() + offset * velocity
         if not derivatives:
-            return residual, j, j
+            return residual, j, np.zeros(0, np.int64)
         dr_db, dr_dbt, dr_dc, dr_dct, dt_db, dt_dbt, dt_dc, dt_dct = chained[2:10]
         jr, jt = j[:, :3], j[:, 3:6]
         # A point that moves on the board moves like a shift of the whole board, turned into the camera.
@@ -182,7 +188,10 @@ class Problem:
     def jacobian(self, x: Array) -> Any:
         """scipy.sparse CSR of the same rows."""
         sparse = _scipy().sparse
-        rows, columns, values, row = [], [], [], 0
+        rows: list[Indices] = []
+        columns: list[Indices] = []
+        values: list[Array] = []
+        row = 0
         for view in self.views:
             residual, block, at = self._view(view, x, True)
             keep = np.flatnonzero(at >= 0)
@@ -206,14 +215,14 @@ class Problem:
         where = (np.concatenate(rows), np.concatenate(columns))
         return sparse.csr_matrix((np.concatenate(values), where), shape=(row, len(x)))
 
-    def stds(self, x: Array, columns: Array) -> Array:
+    def stds(self, x: Array, columns: Indices) -> Array:
         """Standard deviations of some unknowns, from the inverse of J^T J."""
         scipy = _scipy()
         j, r = self.jacobian(x), self.residuals(x)
         variance = float(r @ r) / max(len(r) - len(x), 1)
         picks = np.zeros((len(x), len(columns)))
         picks[columns, np.arange(len(columns))] = 1
-        solved = scipy.sparse.linalg.splu((j.T @ j).tocsc()).solve(picks)
+        solved = scipy.linalg.cho_solve((_cholesky(j), True), picks)
         return np.asarray(np.sqrt(np.maximum((picks * solved).sum(axis=0) * variance, 0)), np.float64)
 
     def focal_std(self, x: Array) -> dict[str, float]:
@@ -231,6 +240,17 @@ class Problem:
         return dict(zip(self.cameras, offsets, strict=True)), dict(zip(self.cameras, stds, strict=True))
 
 
+def _cholesky(jacobian: Any) -> Array:
+    """Lower factor of J^T J, which is made definite where the set leaves something open."""
+    normal = (jacobian.T @ jacobian).toarray()
+    scale = float(np.abs(np.diag(normal)).max())
+    if not np.isfinite(scale):
+        raise InvalidInput(_APART)
+    return np.asarray(
+        _scipy().linalg.cholesky(normal + 1e-14 * scale * np.eye(len(normal)), lower=True), np.float64
+    )
+
+
 def _descend(problem: Problem, start: Array, steps: int) -> Array:
     """scipy's trust region from `start`, in coordinates that make the Jacobian there orthonormal.
 
@@ -239,8 +259,7 @@ def _descend(problem: Problem, start: Array, steps: int) -> Array:
     """
     scipy = _scipy()
     triangular, linear = scipy.linalg.solve_triangular, scipy.sparse.linalg
-    j0 = problem.jacobian(start)
-    factor = scipy.linalg.cholesky((j0.T @ j0).toarray() + 1e-12 * np.eye(len(start)), lower=True)
+    factor = _cholesky(problem.jacobian(start))
 
     def x_of(z: Array) -> Array:
         return np.asarray(start + triangular(factor, z, lower=True, trans=1), np.float64)

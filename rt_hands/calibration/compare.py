@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rt_hands import _core
 from rt_hands.calibration.geometry import Array, rotation_deg
@@ -30,7 +31,7 @@ class HeldOut:
     corners: int
 
 
-def triangulated(seen: Observations, rig: Rig, moment: int) -> tuple[Array, Array, Array]:
+def triangulated(seen: Observations, rig: Rig, moment: int) -> tuple[NDArray[np.int64], Array, Array]:
     """(n,) ids, (n, 3) mm and (n,) rms px of the corners that two or more cameras saw in one set."""
     views = [v for v in seen.views if v.moment == moment and v.camera in rig.ids]
     points = np.full((len(rig), seen.board.n_corners, 2), np.nan)

@@ -87,8 +87,9 @@ def _camera_panel(seen: Observations, cal: Calibration | None, camera: str, widt
     for (x, y), colour in zip((points + 0.5) * scale, colours, strict=True):
         cv2.circle(panel, (round(x), round(y)), 2, [int(v) for v in colour], cv2.FILLED, cv2.LINE_AA)
     cv2.rectangle(panel, (0, 0), (width - 1, height - 1), _FAINT, 1)
+    colour = _CAMERA_COLOURS[seen.cameras.index(camera) % len(_CAMERA_COLOURS)]
     for i, line in enumerate(_camera_words(seen, cal, camera, float((cells > 0).mean()))):
-        _text(panel, line, (0, height + 22 + 22 * i), 0.48 if i else 0.6, _INK)
+        _text(panel, line, (0, height + 22 + 22 * i), 0.48 if i else 0.6, _INK if i else colour)
     return panel
 
 
@@ -142,7 +143,7 @@ def _from_above(cal: Calibration, width: int, height: int) -> Canvas:
     up /= max(float(np.linalg.norm(up)), 1e-9)
     right = cal.rig.cameras[0].rotation[0] - (cal.rig.cameras[0].rotation[0] @ up) * up
     right /= max(float(np.linalg.norm(right)), 1e-9)
-    axes = np.stack([right, -np.cross(right, up)])  # right, and away from the viewer as picture-down
+    axes = np.stack([right, np.cross(right, up)])  # forward is up in the picture, or it would be mirrored
     middle = [*(np.array(cal.board.corners_mm()).mean(axis=0)), 1.0]
     boards = np.array([(b @ middle)[:3] for b in cal.solution.world_from_board.values()]) @ axes.T
     centres = np.array([c.centre_world_mm for c in cal.rig]) @ axes.T
@@ -161,7 +162,8 @@ def _from_above(cal: Calibration, width: int, height: int) -> Canvas:
     for i, (camera, fan, centre) in enumerate(zip(cal.rig, fans, at(centres), strict=True)):
         colour = _CAMERA_COLOURS[i % len(_CAMERA_COLOURS)]
         cv2.polylines(canvas, [at(fan).reshape(-1, 1, 2)], True, colour, 2, cv2.LINE_AA)
-        _text(canvas, camera.id, (float(centre[0]) + 8, float(centre[1]) - 8), 0.5, colour)
+        behind = centre - 1.2 * (at(fan).mean(axis=0) - centre)
+        _text(canvas, camera.id, (float(behind[0]) - 4 * len(camera.id), float(behind[1]) + 5), 0.5, colour)
     _scale_bar(canvas, scale)
     return canvas
 

@@ -66,8 +66,8 @@ class BoardRenderer:
             paint = cv2.resize(self._layer(cam_from_board), (width, height), interpolation=cv2.INTER_AREA)
             picture = paint[..., 0] + paint[..., 1] * picture
         picture = cv2.GaussianBlur(picture, (0, 0), look.blur_px) if look.blur_px else picture
-        picture = picture + rng.normal(0, look.noise, picture.shape)
-        return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+        noisy = picture + rng.normal(0, look.noise, picture.shape)
+        return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
     def _layer(self, cam_from_board: NDArray[np.float64]) -> NDArray[np.float32]:
         """(H, W, 2) at the sampling grid: the board's light, and 1 where the background shows."""

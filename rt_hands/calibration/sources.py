@@ -57,7 +57,10 @@ class Recording:
         found = [self.folder / name for name in ("timestamps.csv", "frames.csv")]
         path = Path(timestamps) if timestamps else next((p for p in found if p.is_file()), None)
         self._times_s = read_times_s(path, list(self.paths)) if path else None
-        self._sets, self._n_sets = _sets(self._times_s, max_spread_ms) if self._times_s else (None, 0)
+        self._sets: dict[str, NDArray[np.int64]] | None = None
+        self._n_sets = 0
+        if self._times_s is not None:
+            self._sets, self._n_sets = _sets(self._times_s, max_spread_ms)
         self._first, self._last = first, last
 
     @property
@@ -129,25 +132,21 @@ def read_times_s(path: Path, cameras: list[str]) -> dict[str, NDArray[np.float64
     Columns: camera (or cam_id: 0 is the camera `0` or `cam_0`), and t_ns, or frame_time / t_s in seconds.
     """
     times: dict[str, list[float]] = {c: [] for c in cameras}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            who = next((c for c in _CAMERA if c in columns), None)
-            when = next((c for c in _TIMES if c in columns), None)
-            if who is None or when is None:
-                raise InvalidInput(
-                    f"'{path}' has the columns {', '.join(columns)}; wanted a camera ({', '.join(_CAMERA)}) and "
-                    f"a time ({', '.join(_TIMES)})."
-                )
-            for row in reader:
-                name = _named(str(row[who]), cameras)
-                if name is not None:
-                    times[name].append(float(row[when] or "nan") * _TIMES[when])
-    except OSError as error:
-        raise InvalidInput(f"Can't read '{path}': {error.strerror}.") from None
-    except (ValueError, csv.Error):
-        raise InvalidInput(f"'{path}': a time is not a number, or the file is no CSV.") from None
+    rows, columns = _table(path)
+    who = next((c for c in _CAMERA if c in columns), None)
+    when = next((c for c in _TIMES if c in columns), None)
+    if who is None or when is None:
+        raise InvalidInput(
+            f"'{path}' has the columns {', '.join(columns)}; wanted a camera ({', '.join(_CAMERA)}) and "
+            f"a time ({', '.join(_TIMES)})."
+        )
+    for row in rows:
+        name = _named(str(row[who]), cameras)
+        if name is not None:
+            try:
+                times[name].append(float(row[when] or "nan") * _TIMES[when])
+            except ValueError:
+                raise InvalidInput(f"'{path}': the time '{row[when]}' is not a number.") from None
     missing = [c for c, t in times.items() if not t]
     if missing:
         raise InvalidInput(f"'{path}' has no times of camera '{missing[0]}'.")
@@ -155,6 +154,18 @@ def read_times_s(path: Path, cameras: list[str]) -> dict[str, NDArray[np.float64
     if not all(np.isfinite(t).all() for t in sorted_times.values()):
         raise InvalidInput(f"'{path}' has a picture without a time.")
     return sorted_times
+
+
+def _table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows and column names of a CSV file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return list(reader), list(reader.fieldnames or [])
+    except OSError as error:
+        raise InvalidInput(f"Can't read '{path}': {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InvalidInput(f"'{path}' is no CSV file.") from None
 
 
 def _named(value: str, cameras: list[str]) -> str | None:

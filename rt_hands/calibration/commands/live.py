@@ -1,0 +1,105 @@
+"""python -m rt_hands.calibrate live 0 2: from cameras, with hints what to show each of them next.
+
+Takes what `--source` of the live command takes: webcams, URLs, or a recorded session. Pictures are looked at as fast as
+the machine can; ones that come meanwhile are left out. Ends when every camera has enough, or with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from rt_hands.calibration.board import Board
+from rt_hands.calibration.collect import Collector, hint
+from rt_hands.calibration.commands.result import judge, show, write
+from rt_hands.calibration.observations import Observations
+from rt_hands.capture import Source, open_source
+from rt_hands.errors import InvalidInput
+from rt_hands.formats import load_rig
+
+
+@dataclass
+class CalibrateLive:
+    """Calibrate from cameras while you move the board in front of them."""
+
+    source: Annotated[list[str], tyro.conf.Positional]
+    """Cameras (0 2), URLs, or the folder of a recorded session."""
+    board: Path
+    """board.toml of `calibrate board`, or Caliscope's charuco.toml."""
+    out: Path = Path("calibration")
+    """Folder for rig.toml, board.toml, calibration.json and calibration.png."""
+    lenses: Path | None = None
+    """Calibration file whose lenses are kept."""
+    views: int = 25
+    """Views of the board wanted from each camera."""
+    max_minutes: float = 5.0
+    """Stop then, with what there is."""
+    distance: Annotated[list[tuple[str, str, float]], tyro.conf.UseAppendAction] = field(default_factory=list)
+    """Known distance of two cameras, mm: --distance 0 2 842."""
+    force: bool = False
+    """Write rig.toml though it was refused, and overwrite one that is there."""
+
+
+def collect_live(
+    source: Source, board: Board, views: int, max_minutes: float, tell: Callable[[Observations], None]
+) -> Observations:
+    """Collect until every camera's hint is empty, the source ends or time is up. tell: called about twice a second."""
+    collector = Collector(board)
+    end_s = time.monotonic() + 60 * max_minutes
+    told_s = 0.0
+    for frames in source:
+        for frame in frames.frames:
+            collector.add(frame.camera, frames.index, frame.image_bgr, 1e-9 * frame.t_ns)
+        now_s = time.monotonic()
+        if now_s - told_s < 0.5 and now_s < end_s:
+            continue
+        told_s = now_s
+        seen = collector.observations()
+        tell(seen)
+        if now_s >= end_s or not any(hint(seen, c, views) for c in source.cameras if c in seen.cameras):
+            break
+    return collector.observations()
+
+
+def hints_table(seen: Observations, views: int) -> Table:
+    """What each camera has and what it wants."""
+    table = Table("camera", "views", "show it next", title="move the board; Ctrl-C to finish now")
+    for camera in seen.cameras:
+        table.add_row(camera, str(len(seen.of(camera))), hint(seen, camera, views) or "[green]enough[/]")
+    return table
+
+
+def main(argv: Sequence[str]) -> int:
+    """Collect, calibrate, write; 0 if accepted, 1 if refused."""
+    a = tyro.cli(CalibrateLive, prog="python -m rt_hands.calibrate live", args=list(argv))
+    if (a.out / "rig.toml").exists() and not a.force:
+        raise InvalidInput(
+            f"{a.out / 'rig.toml'} is there already. Choose another --out, or overwrite with --force."
+        )
+    board, console = Board.load(a.board), Console()
+    lenses = load_rig(a.lenses) if a.lenses else None
+    seen: list[Observations] = []
+    with open_source(a.source) as source, Live(console=console) as live:
+
+        def tell(now: Observations) -> None:
+            seen[:] = [now]
+            live.update(hints_table(now, a.views))
+
+        try:
+            seen[:] = [collect_live(source, board, a.views, a.max_minutes, tell)]
+        except KeyboardInterrupt:
+            console.print("finishing with the pictures so far")
+    if not seen:
+        raise InvalidInput("No picture came from the cameras.")
+    outcome = judge(seen[0], lenses, {(x, y): mm for x, y, mm in a.distance})
+    show(console, seen[0], outcome)
+    console.print("wrote " + ", ".join(str(p) for p in write(a.out, seen[0], outcome, force=a.force)))
+    return 0 if outcome.verdict.accepted else 1

@@ -1,0 +1,407 @@
+"""Calibration against scenes with known truth: rendered pictures, exact corners, and sets that must be refused."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rt_hands import InvalidInput, Rig
+from rt_hands.calibrate import main
+from rt_hands.calibration.board import Board
+from rt_hands.calibration.bundle import Problem
+from rt_hands.calibration.collect import Collector, hint
+from rt_hands.calibration.commands.result import Outcome, judge
+from rt_hands.calibration.compare import compare, held_out
+from rt_hands.calibration.extrinsics import FirstGuess
+from rt_hands.calibration.geometry import Lens
+from rt_hands.calibration.observations import CameraCount, Observations, View, coverage, with_velocities
+from rt_hands.calibration.report import draw_report
+from rt_hands.calibration.scene import BoardRenderer, board_poses, example_rig
+from rt_hands.calibration.solve import calibrate
+from rt_hands.errors import MissingPart
+from rt_hands.formats import load_rig
+from rt_hands.paths import data_dir
+
+pytest.importorskip("scipy", reason="scipy is not installed (pip install 'rt_hands[calibrate]')")
+
+BOARD = Board()
+RIG = example_rig(3)
+
+
+def exact(
+    rig: Rig = RIG,
+    board: Board = BOARD,
+    poses: np.ndarray | None = None,
+    noise_px: float = 0.15,
+    seen_as: Callable[[int, str], Board] | None = None,
+    at: Callable[[int, str], np.ndarray] | None = None,
+    times_s: Callable[[int], float] = lambda m: float("nan"),
+    marker_ratio: float = 0.74,
+) -> Observations:
+    """Corners by cv2.projectPoints with noise: no detection, no rendering. seen_as: the board really held up."""
+    rng = np.random.default_rng(1)
+    poses = board_poses(board, 28, seed=5) if poses is None else poses
+    views = []
+    for c in rig:
+        for m, pose in enumerate(poses):
+            real = seen_as(m, c.id) if seen_as else board
+            cam_from_board = c.cam_from_world @ (at(m, c.id) if at else pose)
+            r, t = cv2.Rodrigues(cam_from_board[:3, :3])[0], cam_from_board[:3, 3]
+            points = cv2.projectPoints(real.corners_mm(), r, t, c.K, c.distortion)[0].reshape(-1, 2)
+            inside = ((points > 8) & (points < np.array(c.size_px) - 9)).all(axis=1)
+            if inside.sum() >= 8 and cam_from_board[:3, 2] @ t > 0:
+                ids = np.flatnonzero(inside)
+                views.append(
+                    View(c.id, m, ids, points[ids] + rng.normal(0, noise_px, (len(ids), 2)), times_s(m))
+                )
+    sizes = {c.id: c.size_px for c in rig}
+    counts = {
+        c: CameraCount(len(poses), sum(v.camera == c for v in views), 0, 0, 0, marker_ratio) for c in rig.ids
+    }
+    return Observations(board, sizes, with_velocities(views), counts)
+
+
+def focal_errors(rig: Rig, truth: Rig) -> list[float]:
+    return [abs(rig[c.id].K[0, 0] / c.K[0, 0] - 1) for c in truth]
+
+
+# --- known truth ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Observations:
+    """Three cameras, 32 sets, rendered with lens, blur and noise, and detected."""
+    collector, rng = Collector(BOARD), np.random.default_rng(0)
+    for c in RIG:
+        renderer = BoardRenderer(BOARD, c)
+        for m, pose in enumerate(board_poses(BOARD, 32, seed=10)):
+            collector.add(c.id, m, renderer(pose, rng))
+    return collector.observations()
+
+
+@pytest.fixture(scope="module")
+def solved(rendered: Observations) -> Outcome:
+    return judge(rendered)
+
+
+def test_rendered_rig_is_recovered(solved: Outcome) -> None:
+    cal = solved.calibration
+    assert cal is not None and solved.verdict.accepted, solved.verdict.reasons
+    assert max(focal_errors(cal.rig, RIG)) < 0.003  # 0.0012 seen
+    for pair in compare(cal.rig, RIG):
+        assert abs(pair.baseline_percent) < 0.2  # 0.04 seen
+        assert pair.rotation_deg < 0.4  # 0.15 seen, the principal point's doing
+    assert cal.held.rms_px < 0.2 and cal.held.rms_mm < 0.5  # 0.12 px, 0.33 mm seen
+    assert abs(cal.board.aspect - 1) < 1e-3
+
+
+def test_rendered_corners_are_where_the_truth_has_them(rendered: Observations) -> None:
+    poses, model = board_poses(BOARD, 32, seed=10), BOARD.corners_mm()
+    misses = []
+    for view in rendered.views:
+        world = model[view.ids] @ poses[view.moment][:3, :3].T + poses[view.moment][:3, 3]
+        misses.append(view.corners_px - RIG[view.camera].project(world))
+    off = np.concatenate(misses)
+    assert np.sqrt((off**2).sum(axis=1).mean()) < 0.25  # 0.18 seen
+    assert np.abs(off.mean(axis=0)).max() < 0.02  # 0.002 seen: no shift of half a pixel anywhere
+
+
+def test_exact_corners_give_the_exact_rig() -> None:
+    cal = calibrate(exact(noise_px=0))
+    assert max(focal_errors(cal.rig, RIG)) < 1e-4  # the priors' pull; 2e-5 seen
+    for pair in compare(cal.rig, RIG):
+        assert abs(pair.baseline_percent) < 0.01 and pair.rotation_deg < 0.01
+
+
+def test_given_lenses_stay_and_the_poses_are_right() -> None:
+    cal = calibrate(exact(), RIG)
+    for c in RIG:
+        np.testing.assert_array_equal(cal.rig[c.id].K, c.K)
+    assert all(abs(p.baseline_percent) < 0.1 and p.rotation_deg < 0.05 for p in compare(cal.rig, RIG))
+    other = Rig(tuple(replace(c, size_px=(320, 240)) for c in RIG))
+    with pytest.raises(InvalidInput, match="'cam_0': the picture is 640x480, the calibration is for 320x240"):
+        calibrate(exact(), other)
+
+
+def test_a_stretched_print_is_measured() -> None:
+    cal = calibrate(exact(seen_as=lambda m, c: replace(BOARD, aspect=1.012)))
+    assert cal.board.aspect == pytest.approx(1.012, abs=1e-3)
+    assert all(abs(p.baseline_percent) < 0.2 for p in compare(cal.rig, RIG))
+
+
+def waved(t_s: float) -> np.ndarray:
+    """A board in steady motion, some 0.4 m/s: where it is at time t."""
+    pose = np.eye(4)
+    turn = np.array([0.5 * np.sin(1.7 * t_s), 0.5 * np.cos(2.3 * t_s), 0.6 * np.sin(0.9 * t_s)])
+    pose[:3, :3] = cv2.Rodrigues(turn)[0]
+    place = np.array([130 * np.sin(2.1 * t_s), 90 * np.sin(3.1 * t_s + 1), 110 * np.cos(1.3 * t_s)])
+    middle = np.array([BOARD.columns, BOARD.rows, 0]) * BOARD.square_mm / 2
+    pose[:3, 3] = place - pose[:3, :3] @ middle
+    return pose
+
+
+def test_clock_offsets_are_found_and_told() -> None:
+    offsets_s = {"cam_0": 0.0, "cam_1": 0.040, "cam_2": -0.025}
+    poses = np.stack([waved(0.1 * m) for m in range(40)])
+    seen = exact(poses=poses, at=lambda m, c: waved(0.1 * m + offsets_s[c]), times_s=lambda m: 0.1 * m)
+    outcome = judge(seen)
+    cal = outcome.calibration
+    assert cal is not None
+    for camera, offset in offsets_s.items():
+        assert cal.solution.offset_s[camera] == pytest.approx(offset, abs=0.002)  # 0.0006 seen
+    assert all(
+        abs(p.baseline_percent) < 0.4 for p in compare(cal.rig, RIG)
+    )  # 0.14 seen; 6 with clocks trusted
+    assert any("cam_1: its pictures were taken" in w and "ms after" in w for w in outcome.verdict.warnings)
+    assert cal.held.rms_px < 0.3  # 0.18 seen; 7 with the clocks trusted
+
+
+def test_jacobian_agrees_with_differences() -> None:
+    poses = np.stack([waved(0.1 * m) for m in range(8)])
+    seen = exact(poses=poses, times_s=lambda m: 0.1 * m)
+    guess = FirstGuess({c.id: c.cam_from_world for c in RIG}, dict(enumerate(poses)))
+    problem = Problem(seen, guess, {c.id: Lens(c.K, c.distortion) for c in RIG}, True)
+    x = problem.start + np.random.default_rng(0).normal(0, 1e-3, len(problem.start))
+    jacobian = problem.jacobian(x).toarray()
+    rows = sum(2 * len(v.ids) for v in problem.views)
+    for column in range(len(x)):
+        step = np.zeros_like(x)
+        step[column] = 1e-6 * max(1.0, abs(x[column]))
+        slope = (problem.residuals(x + step) - problem.residuals(x - step)) / (2 * step[column])
+        np.testing.assert_allclose(
+            jacobian[:rows, column], slope[:rows], atol=2e-5 * max(1, abs(slope).max())
+        )
+
+
+def test_held_out_errors_of_a_shifted_camera() -> None:
+    seen = exact(noise_px=0)
+    assert held_out(seen, RIG).rms_mm < 1e-3
+    shifted = np.eye(4)
+    shifted[:3, 3] = (0, 5, 0)
+    moved = Rig(
+        (replace(RIG.cameras[0], cam_from_world=shifted @ RIG.cameras[0].cam_from_world), *RIG.cameras[1:])
+    )
+    assert held_out(seen, moved).rms_px > 1.5 and held_out(seen, moved).rms_mm > 0.1  # 2.1 px, 0.17 mm
+
+
+def test_real_rig_beats_the_calibration_it_came_with(tmp_path: Path) -> None:
+    folder = data_dir()
+    if folder is None or not (folder / "rig_four_cameras").is_dir():
+        pytest.skip("the data folder (RT_HANDS_DATA) with rig_four_cameras is not here")
+    at = folder / "rig_four_cameras"
+    given = str(at / "camera_array.toml")
+    arguments = [
+        "rig",
+        str(at),
+        "--board",
+        str(at / "charuco.toml"),
+        "--lenses",
+        given,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--first", "66", "--last", "110"]) == 0
+    figures = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert (
+        figures["held_out"]["rms_px"] < 1.2 and figures["held_out"]["rms_mm"] < 0.6
+    )  # theirs on the same sets: 1.4 px, 0.8 mm
+    for pair in compare(load_rig(tmp_path / "out" / "rig.toml"), load_rig(given)):
+        assert pair.rotation_deg < 2 and abs(pair.baseline_percent) < 2  # 1.5 and 1.7 seen
+    assert figures["clock_offset_ms"]["cam_1"] < -60  # -97 seen
+
+
+# --- sets that must be refused --------------------------------------------------------------------------
+
+
+def reasons(seen: Observations, **known: object) -> str:
+    outcome = judge(seen, **known)  # type: ignore[arg-type]
+    assert not outcome.verdict.accepted
+    return " | ".join(outcome.verdict.reasons)
+
+
+def test_good_exact_set_is_accepted() -> None:
+    outcome = judge(exact())
+    assert outcome.verdict.accepted, outcome.verdict.reasons
+
+
+def test_board_in_one_corner_is_refused() -> None:
+    poses = board_poses(BOARD, 28, seed=5, reach_mm=15)
+    said = reasons(exact(poses=poses))
+    assert "cam_0: the board was only in" in said and "corners, near and tilted" in said
+
+
+def test_wrong_square_size_is_refused_by_the_markers() -> None:
+    stated = replace(BOARD, square_mm=40.0)  # markers 27 mm, as printed: the ratio gives it away
+    said = reasons(replace(exact(), board=stated))
+    assert "the markers measure 0.74 of a square, the board file says 0.68" in said
+
+
+def test_wrong_square_size_is_refused_by_a_known_distance() -> None:
+    stated = replace(BOARD, square_mm=40.0, marker_mm=30.0)
+    a, b = RIG["cam_0"].centre_world_mm, RIG["cam_2"].centre_world_mm
+    known = {("cam_0", "cam_2"): float(np.linalg.norm(a - b))}
+    said = reasons(replace(exact(), board=stated), distances_mm=known)
+    assert "With squares of 36." in said
+    assert judge(exact(), distances_mm=known).verdict.accepted
+
+
+def test_centimetres_taken_for_millimetres_are_refused() -> None:
+    said = reasons(replace(exact(), board=replace(BOARD, square_mm=3.6, marker_mm=2.7)))
+    assert "are its squares really 3.6 mm?" in said
+
+
+def test_two_boards_of_different_size_are_refused() -> None:
+    small = replace(BOARD, square_mm=30.0, marker_mm=22.5)
+    said = reasons(exact(seen_as=lambda m, c: small if m % 2 else BOARD))
+    assert "two boards of different size" in said
+
+
+def test_cameras_that_look_at_different_boards_are_refused() -> None:
+    other = board_poses(BOARD, 28, seed=77)
+    poses = board_poses(BOARD, 28, seed=5)
+    said = reasons(exact(poses=poses, at=lambda m, c: other[m] if c == "cam_1" else poses[m]))
+    assert "fit nowhere" in said or "cameras that don't see the same moment" in said or "off" in said
+
+
+def test_mirrored_video_is_refused() -> None:
+    collector, rng = Collector(BOARD), np.random.default_rng(0)
+    poses = board_poses(BOARD, 9, seed=10)
+    for c, flip in zip(RIG.cameras[:2], (False, True), strict=True):
+        renderer = BoardRenderer(BOARD, c)
+        for m, pose in enumerate(poses):
+            picture = renderer(pose, rng)
+            collector.add(c.id, m, np.ascontiguousarray(picture[:, ::-1]) if flip else picture)
+    said = reasons(collector.observations())
+    assert "cam_1: the video is mirrored" in said and "cam_0: the video is mirrored" not in said
+
+
+def test_another_board_in_the_pictures_is_refused() -> None:
+    shown = Board(5, 7, 36, 27)  # same dictionary, other columns and rows: markers lie elsewhere
+    collector, rng = Collector(BOARD), np.random.default_rng(0)
+    renderer = BoardRenderer(shown, RIG.cameras[0])
+    for m, pose in enumerate(board_poses(shown, 8, seed=10)):
+        collector.add("cam_0", m, renderer(pose, rng))
+    said = reasons(collector.observations())
+    assert "cam_0: " in said and ("Another board" in said or "no picture shows the board" in said)
+
+
+def test_a_camera_without_common_sets_is_named() -> None:
+    seen = exact()
+    lonely = tuple(v for v in seen.views if (v.camera == "cam_2") == (v.moment >= 14))
+    said = reasons(replace(seen, views=lonely), lenses=RIG)
+    assert "Camera 'cam_2' saw the board together with" in said
+
+
+def test_every_camera_must_see_the_board() -> None:
+    seen = exact()
+    counts = {**seen.counts, "cam_1": CameraCount(40, 0, 0, 0, 0, float("nan"))}
+    blind = replace(seen, views=tuple(v for v in seen.views if v.camera != "cam_1"), counts=counts)
+    assert "cam_1: no picture shows the board. Check columns, rows, dictionary" in reasons(blind)
+
+
+# --- pieces ---------------------------------------------------------------------------------------------
+
+
+def test_velocities_are_central_differences() -> None:
+    ids = np.arange(8)
+    start = np.random.default_rng(0).uniform(0, 100, (8, 2))
+    views = [View("a", m, ids, start + (3.0 * m, -m), 0.1 * m) for m in range(4)]
+    done = with_velocities([*views, View("a", 9, ids, start, 5.0)])
+    np.testing.assert_allclose(done[1].velocity_px_s, np.tile([30, -10], (8, 1)))
+    np.testing.assert_allclose(done[2].earlier(0.1).corners_px, done[1].corners_px)
+    assert done[0].velocity_px_s is None and not np.any(done[3].velocity_px_s)  # the gap to 5 s is too long
+
+
+def test_coverage_counts_cells() -> None:
+    cells = coverage(np.array([[-0.5, -0.5], [639.4, 479.4], [639.4, 0]]), (640, 480))
+    assert cells.shape == (4, 6) and cells[0, 0] == cells[3, 5] == cells[0, 5] == 1 and cells.sum() == 3
+
+
+def test_hints_name_what_is_missing() -> None:
+    seen = exact()
+    assert hint(seen, "cam_0") == ""
+    few = replace(seen, views=seen.of("cam_0")[:5])
+    assert "more views" in hint(few, "cam_0") or "board to the" in hint(few, "cam_0")
+    left = tuple(v for v in seen.of("cam_1") if v.corners_px[:, 0].max() < 400)
+    assert "right of the picture" in hint(replace(seen, views=left), "cam_1")
+
+
+def test_report_shows_every_state(solved: Outcome, rendered: Observations) -> None:
+    full = draw_report(rendered, solved.verdict, solved.calibration)
+    assert full.shape[1] == 1600 and full.shape[0] > 600
+    refused = judge(
+        replace(rendered, counts={c: replace(n, mirrored=9, found=0) for c, n in rendered.counts.items()})
+    )
+    assert draw_report(rendered, refused.verdict, refused.calibration).shape[0] < full.shape[0]
+
+
+def write_pictures(folder: Path, sets: int, rig: Rig = RIG) -> None:
+    rng = np.random.default_rng(0)
+    for c in rig:
+        (folder / c.id).mkdir(parents=True)
+        renderer = BoardRenderer(BOARD, c)
+        for m, pose in enumerate(board_poses(BOARD, sets, seed=10)):
+            cv2.imwrite(str(folder / c.id / f"{m}.png"), renderer(pose, rng))
+
+
+def test_commands_from_picture_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = Rig(tuple(c.resized((480, 360)) for c in RIG.cameras[:2]))
+    write_pictures(tmp_path / "in", 14, small)
+    BOARD.save(tmp_path / "board.toml")
+    small.save(tmp_path / "lenses.toml")
+    common = ["--board", str(tmp_path / "board.toml")]
+    arguments = ["rig", str(tmp_path / "in"), *common, "--out", str(tmp_path / "out")]
+    with_lenses = [
+        *arguments,
+        "--lenses",
+        str(tmp_path / "lenses.toml"),
+        "--reference",
+        str(tmp_path / "lenses.toml"),
+    ]
+    assert main(with_lenses) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "board.toml",
+        "calibration.json",
+        "calibration.png",
+        "rig.toml",
+    ]
+    pair = compare(Rig.load(tmp_path / "out" / "rig.toml"), small)[0]
+    assert abs(pair.baseline_percent) < 0.3 and pair.rotation_deg < 0.1
+    assert main(["check", str(tmp_path / "out" / "rig.toml"), str(tmp_path / "in"), *common]) == 0
+    assert "still good" in capsys.readouterr().out
+    with pytest.raises(InvalidInput, match=r"rig.toml is there already"):
+        main(with_lenses)
+
+
+def test_refused_command_leaves_no_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blank = np.full((240, 320), 128, np.uint8)
+    for camera in ("a", "b"):
+        (tmp_path / "in" / camera).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "in" / camera / "0.png"), blank)
+    BOARD.save(tmp_path / "board.toml")
+    out = tmp_path / "out"
+    assert (
+        main(["rig", str(tmp_path / "in"), "--board", str(tmp_path / "board.toml"), "--out", str(out)]) == 1
+    )
+    assert sorted(p.name for p in out.iterdir()) == ["calibration.json", "calibration.png"]
+    assert "a: no picture shows the board" in capsys.readouterr().out
+
+
+def test_scipy_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_scipy(name: str, *rest: object, **more: object) -> object:
+        if name.startswith("scipy"):
+            raise ImportError(name)
+        return real(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without_scipy)
+    with pytest.raises(MissingPart, match=r"pip install 'rt_hands\[calibrate\]'"):
+        calibrate(exact(), RIG)
