@@ -58,6 +58,8 @@ class Options:
     """Pictures for calibration and comparison: a folder, video or recorded session, or `sample`."""
     frames: int = 16
     """How many frame sets of them."""
+    runs: int = 100
+    """How many timed runs of each engine."""
     verbose: bool = False
     """Print TensorRT's log, and what it chose for each layer."""
     check: bool = True
@@ -94,7 +96,7 @@ def build(options: Options, runtime: Runtime, console: Console) -> int:
     if options.verbose:
         console.print(engine.layers(), markup=False, highlight=False)
     if options.check:
-        _report(float_engine, engine, batches, console)
+        _report(float_engine, engine, batches, options.runs, console)
     engine.close()
     float_engine.close()
     return 0
@@ -135,11 +137,11 @@ def _quantised(path: Path, batches: Batches, console: Console) -> Path:
     return out
 
 
-def _report(reference: Engine, engine: TensorRtEngine, batches: Batches, console: Console) -> None:
+def _report(reference: Engine, engine: TensorRtEngine, batches: Batches, runs: int, console: Console) -> None:
     table = Table("engine", "p50 ms", "p99 ms", title="One crop, arrays in to arrays out")
     arrays = (batches[0][:1],) if batches else reference.buffers(1)
     for each in (reference, engine):
-        p50, p99 = latency_ms(each, arrays)
+        p50, p99 = latency_ms(each, arrays, runs)
         table.add_row(f"{each.name}, {each.device}, {each.precision}", f"{p50:.2f}", f"{p99:.2f}")
     console.print(table)
     if not batches:

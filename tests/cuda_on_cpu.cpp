@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "../csrc/cuda/decode.cu"
+#include "../csrc/cuda/lift.cu"
 #include "../csrc/cuda/preprocess.cu"
 
 // 0, or -1 where no kernel has that name. grid, block: 3 sizes each. arguments: a pointer to each argument.
@@ -17,5 +18,8 @@ extern "C" int cpu_launch(const char* name, const unsigned* grid, const unsigned
     KERNEL(crop_rgb_float16, false);
     KERNEL(decode_float32, true);
     KERNEL(decode_float16, true);
+    KERNEL(canonicalise, false);
+    KERNEL(place, false);
+    KERNEL(project, false);
     return -1;
 }

@@ -2,6 +2,7 @@
 // of where they wait for each other, not of speed. Linux only (ucontext).
 #pragma once
 
+#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -23,13 +24,15 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 struct __half { _Float16 value; };
 inline float __half2float(__half h) { return static_cast<float>(h.value); }
 inline __half __float2half(float f) { return {static_cast<_Float16>(f)}; }
+using std::isfinite;
 using std::max;
 using std::min;
 
 namespace cpu {
 
-struct Fiber { ucontext_t context; dim3 index; bool done; std::vector<char> stack; };
-static ucontext_t scheduler;
+// ucontext starts a fiber, _setjmp and _longjmp switch between them: ten times quicker, they ask the kernel nothing.
+struct Fiber { ucontext_t context; jmp_buf here; dim3 index; bool started, done; std::vector<char> stack; };
+static jmp_buf scheduler;
 static Fiber* current;
 static void (*body)(void*);
 static void* body_data;
@@ -37,12 +40,16 @@ static void* body_data;
 inline void fiber_main() {
     body(body_data);
     current->done = true;
+    _longjmp(scheduler, 1);
 }
 
 inline void resume(Fiber& fiber) {
     current = &fiber;
     threadIdx = fiber.index;
-    swapcontext(&scheduler, &fiber.context);
+    if (_setjmp(scheduler)) return;
+    if (fiber.started) _longjmp(fiber.here, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
 }
 
 // One block: every fiber runs up to its next __syncthreads(), then the next round. `backwards` runs them in the
@@ -51,11 +58,11 @@ inline void run_block(std::vector<Fiber>& fibers, bool backwards) {
     unsigned n = 0;
     for (Fiber& fiber : fibers) {
         fiber.index = {n % blockDim.x, n / blockDim.x % blockDim.y, n / (blockDim.x * blockDim.y)};
-        fiber.done = false;
+        fiber.started = fiber.done = false;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = &scheduler;
+        fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, fiber_main, 0);
         ++n;
     }
@@ -113,5 +120,5 @@ void launch(void (*kernel)(Args...), void** arguments, dim3 grid, dim3 block, bo
 
 inline void __syncthreads() {
     if (!cpu::current) throw std::logic_error("__syncthreads() in a kernel declared as never waiting");
-    swapcontext(&cpu::current->context, &cpu::scheduler);
+    if (!_setjmp(cpu::current->here)) _longjmp(cpu::scheduler, 1);
 }

@@ -70,7 +70,7 @@ def zero_points(model):
 
 def test_command_builds_and_reports_distances(standin_path, pictures, cache):
     trt, console = FakeTrt(), Console(record=True, width=200)
-    options = Options(str(standin_path), "float32", 4, str(pictures), 2)
+    options = Options(str(standin_path), "float32", 4, str(pictures), 2, runs=3)
     assert build(options, Runtime(GPU, trt, NumpyDevice), console) == 0
     said = console.export_text()
     assert "standin.onnx in float32 for Test GPU (sm_90), batches of 1 to 4: built." in said

@@ -44,6 +44,7 @@ __device__ inline bool turn_pair(double (*b)[3], double (*v)[3], int p, int q) {
 // False where the matrix has rank below two.
 __device__ inline bool nearest_rotation(double (*b)[3], double* rotation, double* sigma) {
     double v[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
+    RT_HANDS_ROLLED
     for (int sweep = 0; sweep < 30; ++sweep) {
         const bool first = turn_pair(b, v, 0, 1), second = turn_pair(b, v, 0, 2), third = turn_pair(b, v, 1, 2);
         if (first && second && third) break;
@@ -76,6 +77,7 @@ __device__ inline void fit_frame(const double (*palm)[3], const bool* there, con
                                  double min_scale_mm, double min_spread, Frame* frame) {
     int count = 0;
     double mean[3] = {0, 0, 0}, template_mean[3] = {0, 0, 0};
+    RT_HANDS_ROLLED
     for (int k = 0; k < kPalm; ++k) {
         if (!there[k]) continue;
         ++count;
@@ -85,6 +87,7 @@ __device__ inline void fit_frame(const double (*palm)[3], const bool* there, con
     if (count < 3) return;
     for (int i = 0; i < 3; ++i) mean[i] /= count, template_mean[i] /= count;
     double columns[3][3] = {}, variance = 0, sigma[3];
+    RT_HANDS_ROLLED
     for (int k = 0; k < kPalm; ++k) {
         if (!there[k]) continue;
         for (int j = 0; j < 3; ++j) {
@@ -118,10 +121,12 @@ extern "C" __global__ void canonicalise(const double* joints_mm, const int* side
     bool there[rt_hands::kJoints], palm_there[rt_hands::kPalm];
     double palm[rt_hands::kPalm][3];
     int known = 0;
+    RT_HANDS_ROLLED
     for (int j = 0; j < rt_hands::kJoints; ++j) {
         there[j] = isfinite(mine[3 * j]) && isfinite(mine[3 * j + 1]) && isfinite(mine[3 * j + 2]);
         known += there[j];
     }
+    RT_HANDS_ROLLED
     for (int k = 0; k < rt_hands::kPalm; ++k) {
         palm_there[k] = there[palm_joints[k]];
         for (int i = 0; i < 3; ++i) palm[k][i] = mirror[i] * mine[3 * palm_joints[k] + i];
@@ -134,6 +139,7 @@ extern "C" __global__ void canonicalise(const double* joints_mm, const int* side
         frame = {{1, 0, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 0}, unit_mm, present};
     }
     frames[hand] = frame;
+    RT_HANDS_ROLLED
     for (int j = 0; j < rt_hands::kJoints; ++j) {
         const bool used = there[j] && frame.present > 0;
         valid[rt_hands::kJoints * hand + j] = used ? 1.0f : 0.0f;

@@ -14,8 +14,10 @@ struct Crop {
 // Mean of one block; pixels outside the picture are those of its edge.
 __device__ inline float block_mean(const Crop& c, int bx, int by, int channel) {
     int sum = 0;
+    RT_HANDS_ROLLED
     for (int y = by * c.block; y < (by + 1) * c.block; ++y) {
         const int row = min(max(y, 0), c.height - 1);
+        RT_HANDS_ROLLED
         for (int x = bx * c.block; x < (bx + 1) * c.block; ++x) {
             const int column = min(max(x, 0), c.width - 1);
             sum += c.bgr[3 * (static_cast<std::int64_t>(row) * c.width + column) + channel];
@@ -39,6 +41,7 @@ __device__ void crop_rgb(const Crop* crops, T* out, int size, float border) {
     const int x0 = static_cast<int>(column), y0 = static_cast<int>(row);
     const std::int64_t plane = static_cast<std::int64_t>(size) * size;
     T* pixel = out + 3 * plane * blockIdx.z + static_cast<std::int64_t>(y) * size + x;
+    RT_HANDS_ROLLED
     for (int channel = 0; channel < 3; ++channel) {
         float value = border;
         if (inside) {
