@@ -89,7 +89,7 @@ def write_part(path: Path, labels: list[Labelled]) -> None:
     partial = path.with_suffix(".part.npz")
     np.savez_compressed(
         partial,
-        file=np.array([label.file for label in labels]),
+        name=np.array([label.file for label in labels]),
         points_px=np.array([label.points_px for label in labels], np.float32).reshape(-1, N_POINTS, 2),
         trust=np.array([label.trust for label in labels], np.float32).reshape(-1, N_POINTS),
         source=np.array([label.source for label in labels], np.uint8).reshape(-1, N_POINTS),
@@ -109,7 +109,7 @@ def read_parts(folder: Path) -> Iterator[Labelled]:
             yield from (
                 Labelled(str(f), p, t, s)
                 for f, p, t, s in zip(
-                    part["file"], part["points_px"], part["trust"], part["source"], strict=True
+                    part["name"], part["points_px"], part["trust"], part["source"], strict=True
                 )
             )
 

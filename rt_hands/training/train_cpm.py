@@ -30,6 +30,7 @@ from rt_hands.training.cpm_networks import Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
+from rt_hands.training.pseudo_label import dense_by_file
 from rt_hands.training.targets import JOINT_WEIGHT, Batch, cpm_loss, joint_loss
 from rt_hands.training.trunk import load_tflite, read_tflite_heads
 from rt_hands.training.validate import Validation
@@ -42,7 +43,8 @@ class Settings:
     """Options of a training run.
 
     init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
-    first start of `hand`. sprites: folder of rendered hands. threads: of torch, 0 keeps its own choice.
+    first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label real`, for the skin
+    points of real pictures. threads: of torch, 0 keeps its own choice.
     """
 
     out: Path
@@ -51,6 +53,7 @@ class Settings:
     init: Path | None = None
     trunk: Path | None = None
     sprites: Path | None = None
+    labels: Path | None = None
     resume: bool = False
     lr: float = 2e-3
     trunk_lr: float = 3e-4
@@ -159,7 +162,8 @@ class Trainer:
             from rt_hands.training.sprite_source import open_sprites
 
             sprites = open_sprites(self.settings.sprites)
-        pictures, backgrounds = load_real("train"), load_backgrounds()
+        dense = dense_by_file(self.settings.labels) if self.settings.labels is not None else None
+        pictures, backgrounds = load_real("train", dense), load_backgrounds()
         self.console.print(
             f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
         )
