@@ -6,13 +6,14 @@ Lists are taken where arrays are; non-contiguous and read-only arrays are fine. 
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PeakMethod = Literal["mean5x5", "mean5x5_sub", "log_parabola"]
 SimdLevel = Literal["baseline", "avx2", "avx512"]
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 def decode_heatmaps(
     maps: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8],
@@ -36,14 +37,13 @@ def decode_heatmaps(
     axis on whose border the peak lies).
     """
 
-@overload
 def project(
-    points: NDArray[np.float32], K: ArrayLike, dist: ArrayLike, cam_from_world: ArrayLike, size: ArrayLike | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]: ...
-@overload
-def project(
-    points: NDArray[np.float64], K: ArrayLike, dist: ArrayLike, cam_from_world: ArrayLike, size: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    points: NDArray[_Float],
+    K: ArrayLike,
+    dist: ArrayLike,
+    cam_from_world: ArrayLike,
+    size: ArrayLike | None,
+) -> tuple[NDArray[_Float], NDArray[np.bool_], NDArray[np.bool_]]:
     """World points into every camera, with OpenCV's five distortion terms (as cv2.projectPoints).
 
     points (N, 3) mm, float32 or float64: the answer has the same dtype, the maths is float64 in both.
@@ -75,6 +75,13 @@ def triangulate(
     A view is usable with a finite pixel that a ray of its lens reaches and a finite score > 0, >= min_score.
     Fewer than two (V = 0 and V = 1 too), or rays without parallax: NaN, NaN, 0, all False.
     The point minimises sum(score * residual_px ** 2) over the views used.
+
+    reject: when some view is over 3 px off (or over max_residual_px), pairs of views propose points, the one
+    that the others contradict least is kept, and only views near it are used: within max_residual_px, and with
+    four usable views or more within 2.5 robust standard deviations of the residuals too, never less than 2 px.
+    Two wrong views of eight are found; of four views, one; of three, the pair that agrees best is kept, which a
+    wrong view whose error runs along an epipolar line can be part of; two that disagree give no point.
+    reject=False uses every usable view; a point behind one of them is NaN.
     """
 
 def simd_level() -> SimdLevel:

@@ -31,7 +31,9 @@ def hand_points(count: int, seed: int = 1) -> NDArray[np.float64]:
     return np.random.default_rng(seed).normal(0, 60, (count, 3))
 
 
-def cv2_project(points: NDArray[np.float64], K: NDArray, dist: NDArray, poses: NDArray) -> NDArray[np.float64]:
+def cv2_project(
+    points: NDArray[np.float64], K: NDArray, dist: NDArray, poses: NDArray
+) -> NDArray[np.float64]:
     """cv2.projectPoints in a loop: (V, N, 2), float64."""
     if not len(points):  # cv2 answers None
         return np.zeros((len(K), 0, 2))

@@ -69,7 +69,9 @@ def cameras(rng: Generator, views: int) -> list[object]:
     K = np.tile(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), (views, 1, 1))
     dist = rng.normal(0, 0.1, (views, 5)) if rng.integers(8) else values(rng, (views, 5))
     poses = np.tile(np.eye(4)[: rng.integers(3, 5)], (views, 1, 1))
-    poses[:, :3, 3] = rng.normal(0, 300, (views, 3)) + [0, 0, 1000] if rng.integers(8) else values(rng, (views, 3))
+    poses[:, :3, 3] = (
+        rng.normal(0, 300, (views, 3)) + [0, 0, 1000] if rng.integers(8) else values(rng, (views, 3))
+    )
     return [twisted(rng, K), twisted(rng, dist), twisted(rng, poses)]
 
 

@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the C++ core: the contract, readable, slow. Each function answers exactly as `rt_hands._core`."""
+"""Plain NumPy twins of the C++ core: the contract, readable and slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def decode_heatmaps(maps: NDArray, size: Array, affine: Array | None = None, method: str = "mean5x5") -> Array:
+def decode_heatmaps(
+    maps: NDArray, size: Array, affine: Array | None = None, method: str = "mean5x5"
+) -> Array:
     """maps (B, K, h, w), size (B, 2) w, h px -> (B, K, 3) x_px, y_px, score; NaN, NaN, 0 where there is no peak."""
     batch, count, height, width = maps.shape
     out = np.empty((batch, count, 3))
@@ -66,7 +68,9 @@ def fold_radius2(dist: Array) -> float:
     return float(real.min()) if len(real) else np.inf
 
 
-def project(points: Array, K: Array, dist: Array, cam_from_world: Array, size: Array) -> tuple[Array, Array, Array]:
+def project(
+    points: Array, K: Array, dist: Array, cam_from_world: Array, size: Array
+) -> tuple[Array, Array, Array]:
     """points (N, 3) mm, V cameras -> points_px (V, N, 2), in_front (V, N), inside (V, N)."""
     views, count = len(K), len(points)
     pixels = np.full((views, count, 2), np.nan)

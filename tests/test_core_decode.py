@@ -25,7 +25,9 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_simd_level(before)
 
 
-def gaussian_maps(count: int, height: int = 45, width: int = 45, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_maps(
+    count: int, height: int = 45, width: int = 45, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """(1, count, height, width) float32 Gaussians of sigma 1.5 cells and their centres (count, 2) in cells."""
     rng = np.random.default_rng(seed)
     centres = rng.uniform([3, 3], [width - 4, height - 4], (count, 2))
@@ -57,11 +59,15 @@ def test_same_as_numpy(method: str, dtype: type) -> None:
     assert_same(scaled.astype(dtype), method)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 5), (8, 16), (9, 15), (45, 45), (46, 46), (131, 257), (300, 299)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 7), (5, 5), (8, 16), (9, 15), (45, 45), (46, 46), (131, 257), (300, 299)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 def test_every_cell_can_be_the_peak(level: str, shape: tuple[int, int], dtype: type) -> None:
     cells = shape[0] * shape[1]
-    places = np.unique(np.concatenate([np.linspace(0, cells - 1, 400).astype(int), np.arange(min(cells, 150))]))
+    places = np.unique(
+        np.concatenate([np.linspace(0, cells - 1, 400).astype(int), np.arange(min(cells, 150))])
+    )
     maps = np.full((len(places), cells), 1, dtype)
     maps[np.arange(len(places)), places] = 100
     got = _core.decode_heatmaps(maps.reshape(1, -1, *shape), [[shape[1], shape[0]]], method="log_parabola")[0]
@@ -70,7 +76,9 @@ def test_every_cell_can_be_the_peak(level: str, shape: tuple[int, int], dtype: t
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), method=st.sampled_from(METHODS), dtype=st.sampled_from([np.float32, np.float16, np.uint8]))
+@given(
+    data=st.data(), method=st.sampled_from(METHODS), dtype=st.sampled_from([np.float32, np.float16, np.uint8])
+)
 def test_any_values(data: st.DataObject, method: str, dtype: type) -> None:
     shape = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)))
     if dtype is np.uint8:
@@ -92,7 +100,9 @@ def test_unaligned_and_read_only(level: str) -> None:
     buffer = b"x" + maps.tobytes()
     odd = np.frombuffer(buffer, np.uint8)[1:].view(np.float32).reshape(maps.shape)
     assert not odd.flags.writeable and odd.ctypes.data % 4
-    np.testing.assert_array_equal(_core.decode_heatmaps(odd, [[45, 45]]), _core.decode_heatmaps(maps, [[45, 45]]))
+    np.testing.assert_array_equal(
+        _core.decode_heatmaps(odd, [[45, 45]]), _core.decode_heatmaps(maps, [[45, 45]])
+    )
 
 
 def test_equal_peaks_first_wins(level: str) -> None:
@@ -158,7 +168,12 @@ GOOD = np.zeros((2, 3, 5, 5), np.float32)
     ("maps", "size", "affine", "message"),
     [
         (GOOD[0], np.ones((2, 2)), None, r"maps must be \(B, K, h, w\), got \(3, 5, 5\) float32"),
-        (GOOD.astype(np.float64), np.ones((2, 2)), None, r"float32, float16 or uint8, got \(2, 3, 5, 5\) float64"),
+        (
+            GOOD.astype(np.float64),
+            np.ones((2, 2)),
+            None,
+            r"float32, float16 or uint8, got \(2, 3, 5, 5\) float64",
+        ),
         (GOOD.astype(">f4"), np.ones((2, 2)), None, "float32, float16 or uint8"),
         (GOOD[..., :0], np.ones((2, 2)), None, "must have cells"),
         (object(), np.ones((2, 2)), None, "maps must be"),

@@ -32,7 +32,10 @@ def test_same_as_cv2(level: str, views: int) -> None:
     got, in_front, inside = _core.project(single, K, dist, poses, size)
     assert got.dtype == np.float32 and in_front.all() and inside.mean() > 0.9
     assert np.abs(got - cv2_project(single, K, dist, poses)).max() < 1e-4
-    assert np.abs(_core.project(points, K, dist, poses, size)[0] - cv2_project(points, K, dist, poses)).max() < 1e-9
+    assert (
+        np.abs(_core.project(points, K, dist, poses, size)[0] - cv2_project(points, K, dist, poses)).max()
+        < 1e-9
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 191, 192, 193, 400])

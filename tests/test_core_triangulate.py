@@ -69,22 +69,27 @@ def test_noisy_views_give_the_weighted_optimum(level: str, views: int) -> None:
         scores = rng.uniform(0.2, 1, (views, 6))
         points, residual, _, _ = _core.triangulate(pixels, scores, K, dists, poses, reject=False)
         for i in range(6):
+            best, cost = scipy_optimum(truth[i], pixels[:, i], scores[:, i], (K, dists, poses))
+            assert np.abs(points[i] - best).max() < most
+            assert residual[i] == pytest.approx(np.sqrt(2 * cost / scores[:, i].sum()), rel=2e-2)
 
-            def error(point: np.ndarray, i: int = i, K: np.ndarray = K, dists: np.ndarray = dists) -> np.ndarray:
-                off = cv2_project(point[None], K, dists, poses)[:, 0] - pixels[:, i]
-                return (np.sqrt(scores[:, i : i + 1]) * off).ravel()
 
-            best = least_squares(error, truth[i], xtol=1e-15, ftol=1e-15, gtol=1e-15)
-            assert np.abs(points[i] - best.x).max() < most
-            assert residual[i] == pytest.approx(np.sqrt(2 * best.cost / scores[:, i].sum()), rel=2e-2)
+def scipy_optimum(start: np.ndarray, pixels: np.ndarray, scores: np.ndarray, cameras: tuple) -> tuple:
+    """Point and cost where sum(score * residual_px ** 2) is least, with cv2's full lens model."""
+
+    def error(point: np.ndarray) -> np.ndarray:
+        return (np.sqrt(scores[:, None]) * (cv2_project(point[None], *cameras)[:, 0] - pixels)).ravel()
+
+    best = least_squares(error, start, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    return best.x, best.cost
 
 
 @pytest.mark.parametrize(("views", "wrong"), [(8, 2), (8, 3), (6, 2), (5, 1), (40, 12)])
 @pytest.mark.parametrize("off_px", [12, 30, 100, 600])
 def test_wrong_views_are_left_out(level: str, views: int, wrong: int, off_px: float) -> None:
-    """0.3 px of noise, `wrong` views off by `off_px`: 99 in 100 points within 2 mm of the answer without them being
+    """0.3 px of noise, `wrong` views off by `off_px`: 97 in 100 points within 2 mm of the answer without them being
     wrong (0.3 to 0.6 mm measured at 8 views), and none of the wrong ones is used for those."""
-    truth, pixels, cameras = scene(views, 120, noise_px=0.3)
+    _, pixels, cameras = scene(views, 120, noise_px=0.3)
     scores = np.ones((views, 120))
     clean = _core.triangulate(pixels, scores, *cameras)[0]
     rng = np.random.default_rng(6)
@@ -135,7 +140,9 @@ def test_unusable_views_are_not_used(level: str) -> None:
     scores[0], scores[1], scores[2], scores[3] = 0.0, -1, np.nan, 0.1
     pixels[4, :, 0], pixels[5, :, 1] = np.nan, np.inf
     points, _, number, used = _core.triangulate(pixels, scores, *cameras, min_score=0.3)
-    assert np.abs(points - truth).max() < 1e-6 and (number == 2).all() and used[6:].all() and not used[:6].any()
+    assert (
+        np.abs(points - truth).max() < 1e-6 and (number == 2).all() and used[6:].all() and not used[:6].any()
+    )
 
 
 def test_a_pixel_no_ray_reaches_is_not_used(level: str) -> None:
@@ -189,11 +196,23 @@ def test_any_values_never_lie(data: st.DataObject) -> None:
 
 
 K1, DIST1, POSES1, _ = ring(2)
-GOOD = {"points_px": np.zeros((2, 4, 2)), "scores": np.ones((2, 4)), "K": K1, "dist": DIST1, "cam_from_world": POSES1}
+GOOD = {
+    "points_px": np.zeros((2, 4, 2)),
+    "scores": np.ones((2, 4)),
+    "K": K1,
+    "dist": DIST1,
+    "cam_from_world": POSES1,
+}
 BAD = [
-    ({"points_px": np.zeros((3, 4, 2))}, r"points_px must be \(V, N, 2\) with V = 2 as in K, got \(3, 4, 2\)"),
+    (
+        {"points_px": np.zeros((3, 4, 2))},
+        r"points_px must be \(V, N, 2\) with V = 2 as in K, got \(3, 4, 2\)",
+    ),
     ({"points_px": np.zeros((2, 4, 3))}, "points_px must be"),
-    ({"points_px": np.zeros((2, 4, 2), complex)}, r"points_px must hold real numbers, got \(2, 4, 2\) complex128"),
+    (
+        {"points_px": np.zeros((2, 4, 2), complex)},
+        r"points_px must hold real numbers, got \(2, 4, 2\) complex128",
+    ),
     ({"points_px": "no"}, "points_px must"),
     ({"scores": np.ones(4)}, r"scores must be \(V, N\) = \(2, 4\) as in points_px, got \(4,\) float64"),
     ({"K": K1[:, :2]}, r"K must be \(V, 3, 3\)"),
