@@ -57,14 +57,10 @@ class LiftKernels:
         out: tuple[int, int, int],
     ) -> None:
         """(N, 21, 3) mm, (N,) -> joints, valid, frames at `out`. constants: palm template and palm joints."""
-        limits = [
-            np.float64(MIN_SCALE_MM),
-            np.float64(MIN_SPREAD),
-            np.int32(MIN_VALID_JOINTS),
-            np.float64(unit_mm),
-        ]
         arguments: list[np.generic] = [np.uint64(joints_mm), np.uint64(side), np.int32(count)]
-        arguments += [*map(np.uint64, constants), *limits, *map(np.uint64, out)]
+        arguments += [np.uint64(address) for address in constants]
+        arguments += [np.float64(MIN_SCALE_MM), np.float64(MIN_SPREAD), np.int32(MIN_VALID_JOINTS)]
+        arguments += [np.float64(unit_mm), *(np.uint64(address) for address in out)]
         self._launch("canonicalise", (-(-count // 32), 1, 1), (32, 1, 1), arguments)
 
     def place(self, joints_mm: int, side: int, surface: int, frames: int, hands_mm: int, count: int) -> None:
