@@ -320,7 +320,7 @@ def test_without_egl_the_debian_packages_are_named(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(moderngl, "create_context", fail)
     with pytest.raises(MissingPart, match="libegl1 libgl1-mesa-dri"):
-        render.Renderer()
+        render._open_context()
 
 
 def test_a_sleeve_goes_round_its_arm() -> None:

@@ -98,11 +98,17 @@ def _open_context() -> Any:
         ) from None
 
 
+@cache
+def _context() -> Any:
+    """The process's one context: with two, calls would go to whichever was opened last."""
+    return _open_context()
+
+
 class Renderer:
-    """Draws meshes. One per process: a context is bound to the thread that made it."""
+    """Draws meshes. All of a process share one context, bound to the thread that made it."""
 
     def __init__(self, samples: int = SAMPLES, shadow_px: int = SHADOW_MAP_PX) -> None:
-        self._gl = _open_context()
+        self._gl = _context()
         self._gl.front_face = "cw"  # row 0 is drawn first, which turns the winding over
         self._samples = samples
         self._lit = self._gl.program(shaders.LIT_VERTEX, shaders.LIT_FRAGMENT)
