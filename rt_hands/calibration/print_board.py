@@ -144,7 +144,7 @@ def draw_page(board: Board, dpi: float = 300, paper: str | None = None) -> NDArr
     left, _, ruler_y = _places(board, page)
     place = (round(left * scale), round((ruler_y - 2) * scale))
     text, font = _caption(board), cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(image, text, place, font, dpi / 300 * 0.9, 0, max(1, round(dpi / 150)), cv2.LINE_AA)
+    cv2.putText(image, text, place, font, dpi / 300 * 1.3, 0, max(1, round(dpi / 150)), cv2.LINE_AA)
     return image
 
 

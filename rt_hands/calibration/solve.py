@@ -28,7 +28,8 @@ class Calibration:
 
     board: as it was printed, its layout and aspect measured.
     seen: all observations used. fitted: those the rig was fitted to. solution: their residuals and board poses.
-    held: errors on the others. rms_px: of the fit, by camera. dropped: corners thrown out, as a share.
+    out: the sets held out of the fit, clocks put right. held: the rig's errors on them.
+    rms_px: of the fit, by camera. dropped: corners thrown out, as a share.
     lens_given: the lenses were not estimated.
     """
 
@@ -37,6 +38,7 @@ class Calibration:
     seen: Observations
     fitted: Observations
     solution: Solution
+    out: Observations
     held: HeldOut
     rms_px: dict[str, float]
     dropped: float
@@ -134,7 +136,17 @@ def calibrate(
     board = replace(seen.board, aspect=solution.aspect)
     seen, held = replace(seen, board=board), replace(held, board=board)
     rig = rig_of(seen, solution)
-    errors = held_out(held.without_offsets(solution.offset_s), rig)
+    out = held.without_offsets(solution.offset_s)
+    errors = held_out(out, rig)
     return Calibration(
-        rig, board, seen, fit, solution, errors, _rms_by_camera(fit, solution), dropped, lenses is not None
+        rig,
+        board,
+        seen,
+        fit,
+        solution,
+        out,
+        errors,
+        _rms_by_camera(fit, solution),
+        dropped,
+        lenses is not None,
     )

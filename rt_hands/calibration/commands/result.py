@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rt_hands.calibration.compare import compare
+from rt_hands.calibration.compare import compare, held_out
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.report import save_report
 from rt_hands.calibration.solve import Calibration, calibrate
@@ -115,7 +115,7 @@ def show(console: Console, seen: Observations, outcome: Outcome, reference: Rig 
             f"held out: {held.rms_px:.2f} px, {held.rms_mm:.2f} mm rms over {held.corners} corners in {held.sets} sets"
         )
     if cal is not None and reference is not None:
-        _show_reference(console, cal.rig, reference)
+        _show_reference(console, cal, reference)
     for warning in outcome.verdict.warnings:
         console.print(f"[yellow]note[/] {warning}", highlight=False)
     for reason in outcome.verdict.reasons:
@@ -124,9 +124,14 @@ def show(console: Console, seen: Observations, outcome: Outcome, reference: Rig 
         console.print("[green]accepted[/]")
 
 
-def _show_reference(console: Console, rig: Rig, reference: Rig) -> None:
+def _show_reference(console: Console, cal: Calibration, reference: Rig) -> None:
+    if set(cal.rig.ids) <= set(reference.ids):
+        theirs = held_out(cal.out, reference)
+        console.print(
+            f"the reference on the same corners: {theirs.rms_px:.2f} px, {theirs.rms_mm:.2f} mm rms"
+        )
     table = Table("cameras", "apart mm", "baseline %", "rotation deg", title="against the reference rig")
-    for d in compare(rig, reference):
+    for d in compare(cal.rig, reference):
         table.add_row(
             " - ".join(d.cameras),
             f"{d.baseline_mm:.1f}",
