@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.inference.tensorrt.graph import Graph, capture
-from rt_hands.inference.tensorrt.probe import Gpu, load_libcuda
+from rt_hands.inference.tensorrt.probe import Gpu, error_name, load_libcuda
 
 Array = NDArray[np.generic]
 Size3 = tuple[int, int, int]
@@ -18,6 +19,7 @@ _NON_BLOCKING: Final = (
     1  # CU_STREAM_NON_BLOCKING: work of others on the default stream must not break a recording
 )
 _PAGE: Final = 4096
+_MODULE: Final = "<module>"
 
 Launch = Callable[[str, Size3, Size3, Sequence[np.generic]], None]
 """Queue a kernel: name, grid, block, arguments as NumPy scalars (pointers as uint64)."""
@@ -98,8 +100,8 @@ class PycudaDevice:
             self._stream = self._cuda.Stream(_NON_BLOCKING)
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
-        self._modules: list[Any] = []
-        self._pins: list[Any] = []
+        self._loaded: list[dict[str, Any]] = []
+        self._pins: list[Array] = []
 
     def alloc(self, nbytes: int) -> int:
         with self._sentences():
@@ -113,10 +115,17 @@ class PycudaDevice:
             self._allocations.pop(address).free()
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        # NumPy's own memory, pinned afterwards: an array that outlives the engine stays valid.
+        # NumPy's own memory, pinned afterwards: an array that outlives the engine stays valid. By ctypes, since
+        # pycuda's register_host_memory segfaults with NumPy 2 (seen with pycuda 2026.1).
         array = _page_aligned(shape, np.dtype(dtype))
-        with self._sentences():
-            self._pins.append(self._cuda.register_host_memory(array))
+        pointer, nbytes = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(max(array.nbytes, 1))
+        code = self._libcuda.cuMemHostRegister_v2(pointer, nbytes, 0)
+        if code:
+            raise InvalidInput(
+                f"{array.nbytes} bytes of memory can't be pinned for {self.gpu.name} "
+                f"({error_name(self._libcuda, code)}). Raise `ulimit -l`, or lower max_batch."
+            )
+        self._pins.append(array)
         return array
 
     def upload(self, address: int, array: Array) -> None:
@@ -151,30 +160,39 @@ class PycudaDevice:
     def load_kernels(self, image: bytes) -> Launch:
         with self._sentences():
             module = self._cuda.module_from_buffer(image)
-        self._modules.append(module)
-        functions: dict[str, Any] = {}
+        # Held here alone, so that `close` frees them in this thread whoever still has `launch`.
+        loaded: dict[str, Any] = {_MODULE: module}
+        self._loaded.append(loaded)
 
         def launch(name: str, grid: Size3, block: Size3, arguments: Sequence[np.generic]) -> None:
             with self._sentences():
-                if name not in functions:
-                    functions[name] = module.get_function(name)
-                functions[name](*arguments, block=block, grid=grid, stream=self._stream)
+                if name not in loaded:
+                    loaded[name] = loaded[_MODULE].get_function(name)
+                loaded[name](*arguments, block=block, grid=grid, stream=self._stream)
 
         return launch
 
     def close(self) -> None:
+        try:
+            with self._sentences():
+                self._stream.synchronize()
+                for allocation in self._allocations.values():
+                    allocation.free()
+        finally:
+            # Done in a lost context too: pycuda aborts the process when a thread ends with a context on its stack.
+            self._leave()
+
+    def _leave(self) -> None:
+        for pinned in self._pins:
+            self._libcuda.cuMemHostUnregister(ctypes.c_void_p(pinned.ctypes.data))
+        self._pins.clear()
+        self._allocations.clear()
+        for loaded in self._loaded:
+            loaded.clear()
+        self._stream = None
         with self._sentences():
-            self._stream.synchronize()
-            for allocation in self._allocations.values():
-                allocation.free()
-            self._allocations.clear()
-            for pin in self._pins:
-                pin.base.unregister()
-            self._pins.clear()
-            self._modules.clear()
-            self._stream = None
             self._context.pop()
-            self._context = None
+            self._context.detach()
 
     def _sentences(self) -> _Sentences:
         return _Sentences(self._cuda, self.gpu)

@@ -58,7 +58,7 @@ class TensorRtEngine:
 
     model: an ONNX file. The plan comes from the user's cache, or is built (seconds to minutes, said on stderr).
     threads: without meaning here. precision: `float16`, `float32`, `int8` (a file with Q/DQ layers) or `auto`: int8
-    where the file is, float16 for networks that take pictures, float32 for the rest (half a float loses 0.1 mm).
+    where the file is, float16 for networks that take pictures, float32 for the rest (RTC in half moves 0.13 mm).
     max_batch: the most crops in one call. verbose, rebuild: print TensorRT's log and keep layer names; build anew.
     Raises MissingPart without GPU, TensorRT or pycuda.
     """

@@ -184,6 +184,7 @@ class CropReader:
             for replay in slot.replays.values():
                 replay.retire()
             slot.replays.clear()
+            slot.mark = None
 
 
 def padded_batch(batch: int, max_batch: int) -> int:
