@@ -45,7 +45,7 @@ def test_to_world_inverts_to_canonical(seed: int, side: int) -> None:
     joints = moved(hand(np.random.default_rng(seed), 3), seed)
     frame = canonical_frame(joints, np.full(3, side))
     back = frame.to_world(frame.to_canonical(joints))
-    np.testing.assert_allclose(back, joints, atol=1e-9)  # measured 7e-13 mm
+    np.testing.assert_allclose(back, joints, atol=1e-9)  # measured 5e-13 mm
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,7 +54,7 @@ def test_frame_ignores_where_how_and_how_large_the_hand_is(seed: int) -> None:
     joints = hand(np.random.default_rng(seed))
     here, _, _ = canonicalise(joints, RIGHT)
     there, _, _ = canonicalise(moved(joints, seed), RIGHT)
-    np.testing.assert_allclose(there, here, atol=2e-6)  # float32 output; measured 2.4e-7
+    np.testing.assert_allclose(there, here, atol=2e-6)  # float32 output; measured 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,7 +99,7 @@ def test_missing_palm_joints_move_the_frame_little(missing: tuple[int, ...]) -> 
     part = canonical_frame(spoilt, np.zeros(50, int))
     assert part.present.all()
     shift = np.linalg.norm(part.to_canonical(joints) - whole.to_canonical(joints), axis=-1)
-    assert np.median(shift) < 0.15  # palm lengths; measured 0.004 .. 0.06 for palms jittered by 0.03
+    assert np.median(shift) < 0.15  # palm lengths; measured 0.02 .. 0.06 for palms jittered by 0.03
 
 
 def test_missing_joints_are_zero_and_not_valid() -> None:

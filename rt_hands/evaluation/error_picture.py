@@ -9,12 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.layout import JOINT_BONES, N_JOINTS, SURFACE_BONES, SURFACE_NAMES
+from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE
 
 Points = NDArray[np.floating]
 Picture = NDArray[np.uint8]
 _SIDE_PX: Final = 640
 _INK: Final = (70, 70, 78)
 _BACK: Final = (250, 250, 250)
+
+
+_SPREAD: Final = ((0.75, 0.8, 0.15), (0.22, 1, 0.08), (0.02, 1, 0.08), (-0.2, 1, 0.08), (-0.42, 1, 0.08))
+_LENGTHS: Final = (
+    (0.48, 0.38, 0.32),
+    (0.46, 0.28, 0.25),
+    (0.5, 0.32, 0.26),
+    (0.46, 0.3, 0.26),
+    (0.36, 0.22, 0.24),
+)
+"""Directions and bone lengths of the open fingers, thumb first, palm lengths."""
+
+
+def neutral_joints() -> NDArray[np.float64]:
+    """An open right hand with spread fingers, canonical frame: (21, 3)."""
+    joints = np.zeros((N_JOINTS, 3))
+    joints[list(PALM_JOINTS)] = PALM_TEMPLATE
+    for f, (way, lengths) in enumerate(zip(_SPREAD, _LENGTHS, strict=True)):
+        reach = np.cumsum(lengths)[:, None] * np.array(way) / np.linalg.norm(way)
+        joints[2 + 4 * f : 5 + 4 * f] = joints[1 + 4 * f] + reach
+    return joints
 
 
 def colour_of(error_mm: Points, low_mm: float, high_mm: float) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 A hand's points are `[turn | centre] of the bones @ coefficients of the person` (`rt_hands.synth.hand`). The oracles
 keep the true turns and centres and take the skin from the mean person, or from a regression on bone lengths.
+A third knows the skin, but not how the wrist bends: the joints end at the wrist, the skin does not.
 """
 
 from __future__ import annotations
@@ -54,6 +55,14 @@ def surface_with(
     return np.concatenate(out)
 
 
+def surface_with_still_wrist(batch: PointBatch) -> Floats:
+    """Surface points (N, 64, 3) mm of the true people with the wrist at its mean bend, which no hand joint shows."""
+    angles = batch.angles.copy()
+    wrist = [skeleton.DOF[name] for name in ("wrist_flexion", "wrist_deviation")]
+    angles[:, wrist] = angles[:, wrist].mean(0)
+    return surface_for(batch.subject, angles)
+
+
 def floors(batch: PointBatch) -> list[tuple[str, str, float]]:
     """Key, title and mean distance in mm of each oracle on the hands of `batch`."""
     hands, people = library(), np.unique(batch.subject)
@@ -63,5 +72,10 @@ def floors(batch: PointBatch) -> list[tuple[str, str, float]]:
     rows = (
         ("floor_mean_skin_mm", "the mean person, scaled to the hand's length", mean),
         ("floor_bone_length_skin_mm", "a linear regression on bone lengths", learnt),
+        (
+            "floor_unseen_wrist_mm",
+            "the person, but the wrist's bend not known",
+            surface_with_still_wrist(batch),
+        ),
     )
     return [(key, title, float(np.linalg.norm(s - true, axis=-1).mean())) for key, title, s in rows]

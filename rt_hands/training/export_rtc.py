@@ -24,6 +24,7 @@ _NOTES = (
     "towards those of the mean skin on true bones, about 0.9 mm.",
     "Confidence is the chance that at least one of four cameras round the hand sees the point.",
 )
+_FRAMES = {True: "in the canonical frame", False: "in world axes and units of 100 mm"}
 MAX_PARITY = 1e-5  # torch against ONNX in float32, units of the frame (palm lengths): 0.001 mm
 _TITLES = {
     "rtc": "RTC, default: residual on bone frames", "rtc1": "RTC 1.0: one network",
@@ -77,7 +78,7 @@ def export_run(trainer: Trainer, test: Pool, folder: Path | None = None) -> Path
     v, half = trainer.validation, config.kind == "rtc2"
     difference = export_network(trainer.module.net, v.joints, v.valid, path, config.normalise, half)
     facts = {
-        "input": "`joints` (N, 21, 3) float32 in the canonical frame, 0 where missing; `valid` (N, 21) float32",
+        "input": f"`joints` (N, 21, 3) float32, {_FRAMES[config.normalise]}, 0 where missing; `valid` (N, 21) float32",
         "output": "`surface` (N, 64, 3) float32 in the same frame; `confidence` (N, 64), probability of being seen",
         "normalisation, augmentation": f"{_word(config.normalise)}, {_word(config.augment)}",
         "data": f"{config.pool:,} hands of the data engine's train split: 480 made-up people, anny body model (CC0)",
