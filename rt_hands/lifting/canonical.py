@@ -24,14 +24,14 @@ PALM_JOINTS: Final = (0, 1, 5, 9, 13, 17)
 PALM_TEMPLATE: Final = np.array(
     [
         [0.00, 0.00, 0.00],
-        [0.33, 0.28, 0.10],
-        [0.28, 1.00, 0.02],
+        [0.21, 0.32, -0.03],
+        [0.24, 0.97, 0.05],
         [0.00, 1.00, 0.00],
-        [-0.22, 0.93, 0.01],
-        [-0.42, 0.82, 0.05],
+        [-0.23, 0.92, 0.01],
+        [-0.40, 0.81, 0.05],
     ]
 )
-"""(6, 3) mean right palm over adult subjects, palm lengths."""
+"""(6, 3) mean right palm over the data engine's training subjects, palm lengths."""
 
 MIN_PALM_JOINTS: Final = 3
 MIN_SCALE_MM: Final = 15.0  # an infant's palm is 40 mm long: anything shorter is a collapsed triangulation
@@ -81,7 +81,7 @@ def check_joints(joints_mm: Floats, side: NDArray[np.integer]) -> None:
         raise InvalidInput(
             f"side has shape {side.shape}; wanted ({len(joints_mm)},), one of 0 (right), 1 (left) a hand."
         )
-    if not np.isin(side, (0, 1)).all():
+    if not ((side == 0) | (side == 1)).all():  # np.isin costs 14 us, a tenth of the whole
         raise InvalidInput(f"side holds {np.unique(side).tolist()}; 0 is a right hand, 1 a left one.")
 
 
