@@ -14,7 +14,7 @@ from typing import Any, Final
 from rt_hands.errors import MissingPart
 
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
-PIP_LINE: Final = "pip install 'rt_hands[tensorrt]' (or pip install tensorrt-rtx-cu13 pycuda on RTX cards)"
+PIP_LINE: Final = "pip install 'rt_hands[tensorrt]'; on RTX cards also: pip install tensorrt-rtx-cu13 pycuda onnx"
 
 
 def installed_module() -> str | None:
