@@ -17,6 +17,7 @@ from rt_hands.synth.lights import Look
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Size = tuple[int, int]
+_HALF_FROM_PX = 1.6
 
 
 @cache
@@ -57,37 +58,37 @@ def photo(image: U8, rng: np.random.Generator, size_px: Size) -> U8:
     """A random crop of a photograph, flipped half the time, out of focus more or less."""
     w, h = size_px
     ih, iw = image.shape[:2]
-    fit = min(iw / w, ih / h)
-    scale = fit * rng.uniform(0.35, 1.0)
+    scale = min(iw / w, ih / h) * rng.uniform(0.35, 1.0)
     cw, ch = max(2, int(w * scale)), max(2, int(h * scale))
     x, y = int(rng.integers(0, iw - cw + 1)), int(rng.integers(0, ih - ch + 1))
     crop = image[y : y + ch, x : x + cw]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    out = cv2.resize(
-        np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    )
-    return _defocused(out, rng, w / 640)
+    sigma = rng.gamma(1.3, 1.3) * w / 640
+    inner = _inner_size(sigma, size_px)
+    smaller = cv2.INTER_AREA if cw > inner[0] else cv2.INTER_LINEAR
+    return _defocused(cv2.resize(np.ascontiguousarray(crop), inner, interpolation=smaller), sigma, size_px)
 
 
-def _defocused(image: U8, rng: np.random.Generator, scale: float) -> U8:
-    sigma = rng.gamma(1.3, 1.3) * scale
-    if sigma < 0.4:
-        return image
-    if sigma < 1.6:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma))
-    # A wide blur at half the size is five times as fast and looks the same.
-    h, w = image.shape[:2]
-    half = cv2.resize(image, (max(1, w // 2), max(1, h // 2)), interpolation=cv2.INTER_AREA)
-    return np.asarray(
-        cv2.resize(cv2.GaussianBlur(half, (0, 0), sigma / 2), (w, h), interpolation=cv2.INTER_LINEAR)
-    )
+def _inner_size(sigma_px: float, size_px: Size) -> Size:
+    """Size to make a background at: half when it will be blurred so much that nobody can tell."""
+    return size_px if sigma_px < _HALF_FROM_PX else (max(2, size_px[0] // 2), max(2, size_px[1] // 2))
+
+
+def _defocused(image: U8, sigma_px: float, size_px: Size) -> U8:
+    """Blurred by sigma_px of the final size, at the final size."""
+    sigma = sigma_px * image.shape[1] / size_px[0]
+    blurred = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.4 else image
+    if blurred.shape[1::-1] == size_px:
+        return np.asarray(blurred, np.uint8)
+    return np.asarray(cv2.resize(blurred, size_px, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def room(rng: np.random.Generator, size_px: Size) -> U8:
     """A wall, shelves, frames, a lamp: rectangles and discs in muted colours, out of focus."""
-    w, h = size_px
-    image = _gradient(rng, size_px, _muted(rng), 0.25)
+    sigma = max(_HALF_FROM_PX, rng.gamma(1.3, 1.3) * size_px[0] / 320)
+    w, h = _inner_size(sigma, size_px)
+    image = _gradient(rng, (w, h), _muted(rng), 0.25)
     for _ in range(int(rng.integers(2, 16))):
         x, y = rng.uniform(-0.2, 1.0, 2) * (w, h)
         bw, bh = rng.gamma(2, 0.09, 2) * (w, h)
@@ -96,9 +97,9 @@ def room(rng: np.random.Generator, size_px: Size) -> U8:
             cv2.circle(image, (int(x), int(y)), int(bw / 2), colour.tolist(), -1, cv2.LINE_AA)
         else:
             cv2.rectangle(image, (int(x), int(y)), (int(x + bw), int(y + bh)), colour.tolist(), -1)
-            cv2.rectangle(image, (int(x), int(y)), (int(x + bw), int(y + bh)), (colour * 0.7).tolist(), 2)
-    grain = cv2.resize(rng.normal(0, 4, (h // 6 + 1, w // 6 + 1)).astype(np.float32), (w, h))
-    return _defocused(np.clip(image + grain[..., None], 0, 255).astype(np.uint8), rng, w / 320)
+            cv2.rectangle(image, (int(x), int(y)), (int(x + bw), int(y + bh)), (colour * 0.7).tolist(), 1)
+    grain = cv2.resize(rng.normal(0, 4, (h // 3 + 1, w // 3 + 1)).astype(np.float32), (w, h))
+    return _defocused(np.clip(image + grain[..., None], 0, 255).astype(np.uint8), sigma, size_px)
 
 
 def desk(rng: np.random.Generator, size_px: Size) -> U8:
@@ -117,7 +118,8 @@ def desk(rng: np.random.Generator, size_px: Size) -> U8:
         shadow = (corners + rng.uniform(2, 6, 2)).astype(np.int32)
         cv2.fillPoly(image, [shadow], (tone * 0.72).tolist(), cv2.LINE_AA)
         cv2.fillPoly(image, [corners.astype(np.int32)], _muted(rng).tolist(), cv2.LINE_AA)
-    return _defocused(np.clip(image, 0, 255).astype(np.uint8), rng, w / 640)
+    sharp = np.clip(image, 0, 255).astype(np.uint8)
+    return _defocused(sharp, rng.gamma(1.3, 1.3) * w / 640, size_px)
 
 
 def studio(rng: np.random.Generator, size_px: Size) -> U8:

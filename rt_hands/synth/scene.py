@@ -23,6 +23,7 @@ F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
 LOOK_SHARES: Final = (0.35, 0.2, 0.15, 0.15, 0.15)  # in the order of LOOKS
+ARM_MM: Final = 640.0  # wrist to shoulder: sleeves go that far, so that none ends in mid-air
 _UP: Final = np.array([0.0, 0.0, 1.0])
 _SIZES: Final[dict[Look, tuple[tuple[int, int], ...]]] = {
     "webcam": ((640, 480), (640, 360)),
@@ -84,7 +85,7 @@ def sample_scene(
     posed = _raised(rng, pair, style)
     outfit = staging.random_outfit(rng, pair.skin)
     meshes = [
-        m for h in posed for m in (staging.skin_mesh(h, outfit), *staging.worn(h, outfit, reach_mm=420))
+        m for h in posed for m in (staging.skin_mesh(h, outfit), *staging.worn(h, outfit, reach_mm=ARM_MM))
     ]
     eyes = _rig(rng, posed, style, cameras)
     towards = eyes[0].centre_world_mm / np.linalg.norm(eyes[0].centre_world_mm)
