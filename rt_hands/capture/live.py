@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Protocol
@@ -59,9 +59,12 @@ class LiveSource(Source):
 
     Opening fails at once where a camera can't be opened. One that goes away later is told of and tried again every
     second, the others go on; SourceError when all have been gone for give_up_after_s.
+    tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait.
+    settings: what each camera said when it was opened.
     """
 
     live = True
+    tap: Callable[[Frame], None] | None = None
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class LiveSource(Source):
         self._changed = Condition()
         self._stop = Event()
         self._running = [_Camera(reader) for reader in readers]
+        self.settings: tuple[str, ...] = ()
         self._open_all()
 
     def _open_all(self) -> None:
@@ -85,7 +89,8 @@ class LiveSource(Source):
         try:
             for camera in self._running:
                 opened.append(camera.reader)
-                self._notice(camera.reader.open())
+                self.settings += (camera.reader.open(),)
+                self._notice(self.settings[-1])
         except SourceError:
             for reader in opened:
                 reader.close()
@@ -187,6 +192,8 @@ class LiveSource(Source):
     def _put(self, camera: _Camera, t_ns: int, image: Image) -> None:
         slot = camera.slot
         frame = Frame(image, camera.reader.camera, slot.grabbed, t_ns)
+        if self.tap is not None:
+            self.tap(frame)
         with self._changed:
             slot.grabbed += 1
             if slot.last_ns is not None:

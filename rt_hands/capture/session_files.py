@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
+from copy import copy
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.capture.bundle import ABSENT, bundle
-from rt_hands.capture.images import natural_key
+from rt_hands.capture.session_info import TIME_BASE, SessionInfo
+from rt_hands.capture.session_times import (
+    VideoTimes,
+    first_grab_ns,
+    grab_times_ns,
+    open_videos,
+    session_times,
+)
 from rt_hands.capture.source import Notice, Source, to_stderr
-from rt_hands.capture.video import decode, open_container, picture
+from rt_hands.capture.video import decode
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
+
+__all__ = ["SessionSource", "grab_times_ns", "is_session"]
+NEAR_NS: Final = 500_000
+"""A picture this near to a time is the one meant; cameras up to 1000 Hz."""
 
 
 def is_session(folder: Path) -> bool:
@@ -24,72 +36,116 @@ def is_session(folder: Path) -> bool:
     return marked and any(folder.glob("*.mp4"))
 
 
-def grab_times_ns(folder: Path) -> dict[str, NDArray[np.int64]]:
-    """Grab times by camera from frames.csv, in order of frames. Raises SourceError for a file that isn't one.
-
-    Columns used: `camera` and `t_ns`; one line a frame of that camera's MP4, other columns are left alone.
-    """
-    path = folder / "frames.csv"
-    times: dict[str, list[int]] = {}
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                times.setdefault(row["camera"], []).append(int(row["t_ns"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(
-            f"{path} wants the columns camera and t_ns, whole numbers of ns: {error}."
-        ) from error
-    except OSError as error:
-        raise SourceError(f"{path} can't be opened: {error.strerror}.") from error
-    return {camera: np.array(values, np.int64) for camera, values in times.items()}
-
-
 class SessionSource(Source):
-    """FrameSets of a session folder, every frame once. A camera that ends early is told of and absent from then on."""
+    """FrameSets of a session folder, every frame once. A camera that ends early is told of and absent from then on.
 
-    def __init__(self, folder: Path, notice: Notice = to_stderr) -> None:
+    info: what session.json says. times_ns: grab times by camera. sets: (S, V) indices of frames, -1 absent.
+    first, last: give only the sets first <= index < last.
+    """
+
+    def __init__(
+        self, folder: Path, notice: Notice = to_stderr, first: int = 0, last: int | None = None
+    ) -> None:
         self.name = str(folder)
         self._notice = notice
-        paths = sorted(folder.glob("*.mp4"), key=natural_key)
-        times = grab_times_ns(folder)
-        self.cameras = tuple(path.stem for path in paths)
-        unknown = [camera for camera in self.cameras if camera not in times]
-        if unknown:
-            raise SourceError(f"{folder}/frames.csv has no lines for camera {', '.join(unknown)}.")
-        self._times_ns = [times[camera] for camera in self.cameras]
-        self._sets = bundle(self._times_ns)
-        self.length = len(self._sets)
-        self._ended: set[int] = set()
-        self._containers: list[Any] = []
-        for path in paths:
-            self._containers.append(open_container(str(path)))
+        self.info = SessionInfo.load(folder)
+        self._containers = open_videos(folder, notice)
+        self.times_ns = session_times(folder, self.info, self._containers, notice)
+        self.cameras = tuple(self._containers)
+        self.sets: NDArray[np.int64] = bundle([self.times_ns[camera] for camera in self.cameras])
+        if not len(self.sets):
+            raise SourceError(f"{folder} holds no picture: the recording ended before the first was written.")
+        self.first, self.last = first, last
+        self._read = False
+
+    def part(self, first: int, last: int | None) -> SessionSource:
+        """Some of the sets, read from files opened anew."""
+        part = copy(self)
+        part._containers = open_videos(Path(self.name), lambda _: None)
+        part.first, part.last, part._read = first, last, False
+        return part
+
+    @property
+    def length(self) -> int:  # type: ignore[override]
+        """Count of the sets that are given."""
+        return len(range(len(self.sets))[self.first : self.last])
 
     def __iter__(self) -> Iterator[FrameSet]:
-        pictures = [
-            decode(container, f"{self.name}/{camera}.mp4", self._notice)
-            for container, camera in zip(self._containers, self.cameras, strict=True)
-        ]
-        index = 0
-        for row in self._sets:
-            frames = [self._next(pictures[v], v, int(i)) for v, i in enumerate(row) if i != ABSENT]
+        rows = self.sets[self.first : self.last]
+        views = [self._view(camera, rows[:, v]) for v, camera in enumerate(self.cameras)]
+        self._read = True
+        for index, row in enumerate(rows, start=self.first):
+            frames = [view.frame(int(i)) for view, i in zip(views, row, strict=True) if i != ABSENT]
             present = tuple(frame for frame in frames if frame is not None)
             if present:
                 yield FrameSet(present, index)
-                index += 1
 
-    def _next(self, pictures: Iterator[tuple[int, Any]], view: int, index: int) -> Frame | None:
-        found = next(pictures, None)
-        if found is None:
-            if view not in self._ended:
-                self._ended.add(view)
-                of = len(self._times_ns[view])
-                self._notice(
-                    f"{self.name}/{self.cameras[view]}.mp4 ends early: {index} of {of} frames in frames.csv."
-                )
-            return None
-        return Frame(picture(found[1]), self.cameras[view], index, int(self._times_ns[view][index]))
+    def _view(self, camera: str, indices: NDArray[np.int64]) -> _View:
+        """A camera's pictures from the first wanted one on."""
+        used = indices[indices != ABSENT]
+        start = int(used[0]) if len(used) else 0
+        view = _View(f"{self.name}/{camera}.mp4", camera, self.times_ns[camera], self._notice)
+        view.open_at(start, self._containers[camera], wind=start > 0 or self._read)
+        return view
 
     def close(self) -> None:
         """Close the files."""
-        for container in self._containers:
+        for container in self._containers.values():
             container.close()
+
+
+class _View:
+    """One camera's pictures in order of time."""
+
+    def __init__(self, address: str, camera: str, times_ns: NDArray[np.int64], notice: Notice) -> None:
+        self._address = address
+        self._camera = camera
+        self._times_ns = times_ns
+        self._notice = notice
+        self._ended = self._exact = False
+        self._waiting: tuple[int, Any] | None = None
+        self._pictures: Iterator[tuple[int, Any]] = iter(())
+
+    def open_at(self, start: int, container: Any, wind: bool) -> None:
+        """Begin with the picture of an index. wind: the file must be wound there or back."""
+        stream = container.streams.video[0]
+        # Files that rt_hands wrote hold the grab times, so a damaged picture can't shift those after it.
+        self._exact = first_grab_ns(container) is not None and stream.time_base == TIME_BASE
+        if not wind or not len(self._times_ns):
+            self._pictures = decode(container, self._address, self._notice)
+            return
+        if self._exact:
+            pts = int(self._times_ns[start] - self._times_ns[0]) // 1000
+        else:
+            pts = int(VideoTimes.of(container).pts[start])
+        container.seek(pts, stream=stream, backward=True)
+        from_ns = float(pts * stream.time_base) * 1e9 - NEAR_NS
+        pictures = decode(container, self._address, self._notice, partly=True)
+        self._pictures = dropwhile(lambda picture: picture[0] < from_ns, pictures)
+
+    def frame(self, index: int) -> Frame | None:
+        """The picture of an index, rising from call to call; None where the video lacks it."""
+        found = self._find(index)
+        if found is not None:
+            image = found.to_ndarray(format="bgr24")
+            return Frame(image, self._camera, index, int(self._times_ns[index]))
+        if self._waiting is None and not self._ended:
+            self._ended = True
+            self._notice(
+                f"{self._address} ends early: {index} of {len(self._times_ns)} frames in frames.csv."
+            )
+        return None
+
+    def _find(self, index: int) -> Any:
+        expected_ns = int(self._times_ns[index] - self._times_ns[0])
+        while True:
+            if self._waiting is None:
+                self._waiting = next(self._pictures, None)
+            if self._waiting is None:
+                return None
+            t_ns, picture = self._waiting
+            if self._exact and t_ns > expected_ns + NEAR_NS:
+                return None
+            self._waiting = None
+            if not self._exact or t_ns >= expected_ns - NEAR_NS:
+                return picture

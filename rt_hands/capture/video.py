@@ -49,11 +49,11 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
-def decode(container: Any, address: str, notice: Notice) -> Iterator[tuple[int, Any]]:
+def decode(container: Any, address: str, notice: Notice, partly: bool = False) -> Iterator[tuple[int, Any]]:
     """(t_ns, av.VideoFrame) of the first video stream; packets that can't be decoded are skipped and told of.
 
     t_ns counts from the stream's own zero; a frame without a time follows the last by one nominal interval. A file
-    that breaks off is told of and ends the iteration.
+    that breaks off is told of and ends the iteration. partly: from where the file was wound to.
     """
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
@@ -80,7 +80,7 @@ def decode(container: Any, address: str, notice: Notice) -> Iterator[tuple[int, 
     if broken:
         notice(f"{address}: {broken} damaged pieces were skipped, {count} frames read.")
     expected = stream.frames
-    if expected and count < expected - broken:
+    if expected and not partly and count < expected - broken:
         notice(f"{address} ends early: {count} of {expected} frames could be read.")
 
 

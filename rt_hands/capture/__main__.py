@@ -1,0 +1,184 @@
+"""python -m rt_hands.capture: record cameras at full rate, without inference, as a session."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rt_hands.capture.choose import open_source
+from rt_hands.capture.session_info import file_stem
+from rt_hands.capture.session_times import grab_times_ns
+from rt_hands.capture.source import Source
+from rt_hands.capture.webcam import WebcamSettings
+from rt_hands.display.overlay import draw_status, tile
+from rt_hands.display.window import why_no_window
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.formats import load_rig
+from rt_hands.recording import Recorded, SessionWriter, default_folder
+from rt_hands.types import FrameSet
+
+PREVIEW_EVERY_S = 1 / 15
+"""The preview takes what is left of the machine; the recording does not wait for it."""
+TITLE = "rt_hands capture"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Record one or several cameras: an MP4 each with true times, frames.csv, session.json, rig.toml."""
+
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Webcam number, /dev/videoN or name, or URL; may be given several times. Default: the first webcam."""
+    out: Path | None = None
+    """Folder of the session, new or empty. Default: session_DATE_TIME here."""
+    rig: str | None = None
+    """Calibration of the cameras, copied into the session. Sources are named after it: --source ID=WORD."""
+    seconds: float | None = None
+    """Stop after so long; default: until q in the preview, or Ctrl-C."""
+    window: bool = True
+    """Show a preview."""
+    camera: WebcamSettings = field(default_factory=WebcamSettings)
+    """What to ask of webcams."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Record a session."""
+    options = tyro.cli(
+        Options, args=list(argv), prog="python -m rt_hands.capture", description=Options.__doc__
+    )
+    if options.seconds is not None and not options.seconds > 0:
+        raise InvalidInput(f"--seconds is {options.seconds}; give more than 0.")
+    rig = load_rig(options.rig) if options.rig else None
+    folder = options.out or default_folder()
+    no_window = why_no_window() if options.window else "not asked for"
+    console = Console(stderr=True)
+    if options.window and no_window:
+        console.print(f"No preview: {no_window}. Recording all the same.")
+    with open_source(options.source, settings=options.camera, cameras=rig.ids if rig else ()) as source:
+        _check_cameras(source)
+        recorded = Recorded(source, folder, rig.subset(source.cameras) if rig else None)
+        try:
+            _record(recorded, options.seconds, no_window is None, console)
+        finally:
+            console.print("Finishing the files ...")
+            recorded.close()
+            _report(recorded.writer, console)
+    return 0
+
+
+def _check_cameras(source: Source) -> None:
+    if not source.live:
+        raise InvalidInput(
+            f"{source.name} is no camera: there is nothing to record. Give --source with webcams or URLs."
+        )
+
+
+def _record(recorded: Recorded, seconds: float | None, preview: bool, console: Console) -> None:
+    """Until the time is over, the preview is closed, or the program is asked to stop."""
+    window = _Preview(recorded.writer) if preview else None
+    end_s = time.monotonic() + (seconds or np.inf)
+    columns = (SpinnerColumn(), TextColumn("REC"), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with _stoppable(), Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        for frames in recorded:
+            bar.update(task, description=state(recorded.writer))
+            if time.monotonic() >= end_s or (window is not None and not window.show(frames)):
+                break
+    if window is not None:
+        window.close()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block once; further ones are ignored, so that none of them costs the tail."""
+
+    def stop(*_: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+
+
+def state(writer: SessionWriter) -> str:
+    """Counts of a running recording in words."""
+    counts = writer.counts
+    cameras = "  ".join(f"{camera} {n.written}" for camera, n in counts.items())
+    waiting = max(n.waiting for n in counts.values())
+    return f"{cameras}  dropped {writer.dropped}  waiting {waiting}  {writer.free_bytes() / 1e9:.1f} GB free"
+
+
+class _Preview:
+    """A small picture of all cameras with the state of the recording."""
+
+    def __init__(self, writer: SessionWriter) -> None:
+        self._writer = writer
+        self._shown_s = 0.0
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+
+    def show(self, frames: FrameSet) -> bool:
+        """False when the user wants to stop."""
+        if time.monotonic() - self._shown_s < PREVIEW_EVERY_S:
+            return True
+        self._shown_s = time.monotonic()
+        small = [
+            cv2.resize(f.image_bgr, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for f in frames.frames
+        ]
+        image = tile([np.asarray(picture, np.uint8) for picture in small])
+        draw_status(image, [f"REC {state(self._writer)}", "q stop"])
+        cv2.imshow(TITLE, image)
+        key = cv2.waitKey(1) & 0xFF
+        return key not in (ord("q"), 27) and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        """Take it down."""
+        cv2.destroyAllWindows()
+
+
+def _report(writer: SessionWriter, console: Console) -> None:
+    """What was recorded and what was not."""
+    table = Table(title=f"{writer.folder}", title_justify="left")
+    for column in ("camera", "frames", "s", "fps", "dropped here", "missed by the camera"):
+        table.add_column(column, justify="left" if column == "camera" else "right")
+    times = grab_times_ns(writer.folder)
+    for camera, count in writer.counts.items():
+        n, span_s, missed = gaps(times.get(file_stem(camera), np.zeros(0, np.int64)))
+        fps = f"{(n - 1) / span_s:.2f}" if span_s else "-"
+        table.add_row(camera, str(n), f"{span_s:.1f}", fps, str(count.dropped), str(missed))
+    console.print(table)
+    if writer.dropped:
+        console.print(
+            f"[bold red]{writer.dropped} frames were dropped: the encoder was too slow.[/] "
+            "Ask the cameras for less (--camera.fps, --camera.width-px), or record fewer of them."
+        )
+
+
+def gaps(times_ns: np.ndarray) -> tuple[int, float, int]:
+    """(frames, span in s, frames that are missing between those that came, by the usual interval)."""
+    steps = np.diff(times_ns)
+    if not len(steps):
+        return len(times_ns), 0.0, 0
+    missed = np.maximum(np.round(steps / np.median(steps)) - 1, 0).sum()
+    return len(times_ns), float(times_ns[-1] - times_ns[0]) * 1e-9, int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

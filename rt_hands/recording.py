@@ -1,0 +1,331 @@
+"""Write a capture session: one MP4 a camera, frames.csv, session.json, rig.toml; safe against a kill at any moment."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Lock
+from typing import Final, TextIO
+
+from rt_hands.camera import Rig
+from rt_hands.capture.live import LiveSource
+from rt_hands.capture.session_info import COLUMNS, ClockAnchor, SessionInfo, file_stem
+from rt_hands.capture.source import Source
+from rt_hands.display.encoders import Encoder, capture_encoder
+from rt_hands.display.video_file import VideoFile
+from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.types import Frame, FrameSet
+
+QUEUE: Final = 30
+"""Pictures of one camera that may wait for its encoder: a second, 83 MB of 720p."""
+FLUSH_EVERY_S: Final = 0.4
+"""frames.csv and the system's buffers go to the disk so often: with a fragment of video under a second in all."""
+FREE_TO_START: Final = 500_000_000
+FREE_TO_GO_ON: Final = 150_000_000
+"""Bytes free on the disk, below which a recording is not begun, and is ended in good order."""
+
+
+@dataclass(slots=True)
+class Count:
+    """What became of one camera's frames. dropped: came while the queue was full. waiting: in it now."""
+
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    size_px: tuple[int, int] = (0, 0)
+
+
+class SessionWriter:
+    """Takes frames of several cameras from any threads; each camera has its own queue, encoder thread and counts.
+
+    cameras: ids; files are named after them. rig: copied in. wait: a full queue makes `add` wait (files) instead of
+    dropping and counting (cameras). settings: sentences on what cameras were asked for and gave.
+    Raises SourceError where the folder holds anything, can't be written, or its disk is nearly full.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        cameras: Sequence[str],
+        *,
+        rig: Rig | None = None,
+        wait: bool = False,
+        settings: Sequence[str] = (),
+        encoder: Encoder | None = None,
+        queue: int = QUEUE,
+    ) -> None:
+        self.folder = Path(folder)
+        self.name = f"session {self.folder}"
+        stems = [file_stem(camera) for camera in cameras]
+        if not stems or len(set(stems)) != len(stems):
+            raise InvalidInput(
+                f"A session needs cameras of different names; got {', '.join(cameras) or 'none'}."
+            )
+        _new_folder(self.folder)
+        _check_space(self.folder, FREE_TO_START, "before the recording")
+        encoder = encoder or capture_encoder(len(stems))
+        self.info = SessionInfo(ClockAnchor.now(), encoder=str(encoder), settings=tuple(settings))
+        self._writers: dict[str, _CameraWriter] = {}
+        try:
+            self._lines = _Lines(self.folder / "frames.csv")
+            for camera, stem in zip(cameras, stems, strict=True):
+                path = self.folder / f"{stem}.mp4"
+                self._writers[camera] = _CameraWriter(path, self._lines, encoder, wait, queue)
+            self.info.save(self.folder)
+            if rig is not None:
+                rig.save(self.folder / "rig.toml")
+        except OSError as error:
+            for writer in self._writers.values():
+                writer.end()
+            reason = str(error) if isinstance(error, SourceError) else f"{self.folder}: {error.strerror}."
+            raise SourceError(reason) from error
+        self._ended = Event()
+        self._problem: SourceError | None = None
+        self._pool = ThreadPoolExecutor(1, "session to disk")
+        self._keeping: Future[None] = self._pool.submit(self._keep)
+
+    @property
+    def counts(self) -> dict[str, Count]:
+        """By camera."""
+        return {camera: writer.count for camera, writer in self._writers.items()}
+
+    @property
+    def dropped(self) -> int:
+        """Frames dropped so far, over all cameras."""
+        return sum(writer.count.dropped for writer in self._writers.values())
+
+    def add(self, frame: Frame) -> None:
+        """Take one frame; never raises for the disk's sake, so that a camera's thread goes on. See `check`."""
+        self._writers[frame.camera].add(frame)
+
+    def check(self) -> None:
+        """Raise SourceError where the recording has come to an end by itself: a full disk, a failed write."""
+        for writer in self._writers.values():
+            writer.check()
+        if self._problem is not None:
+            raise self._problem
+
+    def close(self) -> None:
+        """Write everything that still waits, finish the files, mark the session finished. Raises as `check` does."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        failures: list[SourceError] = []
+        for writer in self._writers.values():
+            writer.end()
+        for writer in self._writers.values():
+            try:
+                writer.join()
+            except SourceError as error:
+                failures.append(error)
+        self._pool.shutdown()
+        try:
+            self._finish()
+        except SourceError as error:
+            failures.append(error)
+        if self._problem is not None:
+            failures.insert(0, self._problem)
+        if failures:
+            raise failures[0]
+
+    def _finish(self) -> None:
+        try:
+            self._lines.close()
+        except OSError as error:
+            raise SourceError(f"{self.folder}/frames.csv can't be finished: {error.strerror}.") from error
+        counts = {file_stem(c): (n.written, n.dropped, n.size_px) for c, n in self.counts.items()}
+        # Last, so that a session marked finished has everything.
+        self.info.finished_with(counts).save(self.folder)
+
+    def free_bytes(self) -> int:
+        """What is left on the session's disk."""
+        return shutil.disk_usage(self.folder).free
+
+    def _keep(self) -> None:
+        """Put everything on the disk now and then, and watch its space."""
+        while not self._ended.wait(FLUSH_EVERY_S):
+            try:
+                self._lines.flush()
+                for writer in self._writers.values():
+                    writer.sync()
+                _check_space(self.folder, FREE_TO_GO_ON, "so the recording was ended in good order")
+            except SourceError as error:
+                self._problem = error
+            except OSError as error:
+                self._problem = SourceError(f"{self.folder} can't be written any more: {error.strerror}.")
+            if self._problem is not None:
+                return
+
+    def __enter__(self) -> SessionWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Lines:
+    """frames.csv, written by several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        try:
+            self._file: TextIO = open(path, "x", encoding="utf-8", newline="")  # noqa: SIM115
+        except OSError as error:
+            raise SourceError(f"{path} can't be written: {error.strerror}.") from error
+        self._file.write(",".join(COLUMNS) + "\n")
+
+    def add(self, *cells: object) -> None:
+        with self._lock:
+            self._file.write(",".join(map(str, cells)) + "\n")
+
+    def flush(self) -> None:
+        with self._lock:
+            self._file.flush()
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+class _CameraWriter:
+    """One camera's queue and the thread that encodes it."""
+
+    def __init__(self, path: Path, lines: _Lines, encoder: Encoder, wait: bool, queue: int) -> None:
+        self._queue: Queue[tuple[Frame, int]] = Queue(queue)
+        self._written = self._dropped = self._dropped_before = 0
+        self._size_px = (0, 0)
+        self._lines = lines
+        self._wait = wait
+        self._ended = Event()
+        self._video = VideoFile(path, encoder)
+        self._pool = ThreadPoolExecutor(1, f"record {path.stem}")
+        self._future: Future[None] = self._pool.submit(self._run, path.stem)
+
+    @property
+    def count(self) -> Count:
+        return Count(self._written, self._dropped, self._queue.qsize(), self._size_px)
+
+    def add(self, frame: Frame) -> None:
+        """In the camera's own thread."""
+        while not self._future.done() and not self._ended.is_set():
+            try:
+                self._queue.put((frame, self._dropped - self._dropped_before), self._wait, 0.25)
+            except Full:
+                if self._wait:
+                    continue
+                self._dropped += 1
+                return
+            self._dropped_before = self._dropped
+            return
+
+    def check(self) -> None:
+        if self._future.done():
+            self._future.result()
+
+    def sync(self) -> None:
+        if not self._future.done():
+            self._video.sync()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def join(self) -> None:
+        self._pool.shutdown()
+        self._future.result()
+
+    def _run(self, camera: str) -> None:
+        try:
+            while True:
+                last_round = self._ended.is_set()
+                try:
+                    frame, dropped = self._queue.get(timeout=0.1)
+                except Empty:
+                    if last_round:
+                        return
+                    continue
+                self._video.add(frame.image_bgr, frame.t_ns)
+                self._lines.add(camera, self._written, frame.t_ns, dropped)
+                self._written += 1
+                self._size_px = frame.size_px
+        finally:
+            self._video.close()
+
+
+def _new_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        raise SourceError(
+            f"{folder} can't be made into a session's folder: {error.strerror}. Give another place."
+        ) from error
+    if taken:
+        raise SourceError(
+            f"{folder} is not empty; a session is never written over another. Give a new folder."
+        )
+
+
+def _check_space(folder: Path, wanted: int, when: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise SourceError(
+            f"Only {free / 1e6:.0f} MB are free on the disk of {folder}, {when}; {wanted / 1e6:.0f} MB are wanted. "
+            "Make room or give another place."
+        )
+
+
+def default_folder(parent: Path = Path()) -> Path:
+    """A new folder's name with date and time of day in it."""
+    stem = f"session_{time.strftime('%Y%m%d_%H%M%S')}"
+    names = [parent / stem, *(parent / f"{stem}_{i}" for i in range(1, 1000))]
+    return next(name for name in names if not name.exists())
+
+
+class Recorded(Source):
+    """Another source, recorded beside: iterate it in its place. `dropped` is the other source's own.
+
+    Cameras are tapped where they are grabbed, so frames that the reader of this source is too slow for are recorded
+    too. Raises SourceError while iterated where the recording fails; closing finishes the session.
+    """
+
+    def __init__(self, source: Source, folder: str | Path, rig: Rig | None = None) -> None:
+        self.source = source
+        self.name, self.cameras, self.still = source.name, source.cameras, source.still
+        self.live, self.length = source.live, source.length
+        self._cameras = source if isinstance(source, LiveSource) else None
+        settings = self._cameras.settings if self._cameras is not None else ()
+        self.writer = SessionWriter(
+            folder, source.cameras, rig=rig, wait=self._cameras is None, settings=settings
+        )
+        if self._cameras is not None:
+            self._cameras.tap = self.writer.add
+
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        """Frames that the reader of this source missed; what the recording missed is in `writer.dropped`."""
+        return self.source.dropped
+
+    def now_ns(self) -> int | None:
+        """As of the other source."""
+        return self.source.now_ns()
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        for frames in self.source:
+            self.writer.check()
+            if self._cameras is None:
+                for frame in frames.frames:
+                    self.writer.add(frame)
+            yield frames
+        self.writer.check()
+
+    def close(self) -> None:
+        """Stop the cameras, then write what waits, then finish the files."""
+        self.source.close()
+        if self._cameras is not None:
+            self._cameras.tap = None
+        self.writer.close()

@@ -1,0 +1,125 @@
+"""A recorded capture session: read, seek, iterate as it was bundled, replay. Recorded by `python -m rt_hands.capture`.
+
+A session is a folder: one MP4 a camera with the grab times in it, frames.csv (camera, index, t_ns, dropped),
+session.json (versions, clock anchor, what cameras were asked for and gave) and, for a calibrated rig, rig.toml.
+
+with Session("session_20260102_120000") as session:
+    for frames in session: ...                       # FrameSets, cameras bundled by grab time
+    frames = session[300]                            # one of them
+    for frames in session.frames(300, 600): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.camera import Rig
+from rt_hands.capture.paced import Played, ReadAhead
+from rt_hands.capture.session_files import SessionSource, is_session
+from rt_hands.capture.session_info import SessionInfo
+from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.recording import SessionWriter
+from rt_hands.types import FrameSet
+
+__all__ = ["Session", "SessionWriter"]
+
+
+class Session:
+    """A session's folder, opened. Every correction of damaged or missing files is told through `notice`.
+
+    Raises SourceError where the folder holds no session or nothing in it can be read.
+    """
+
+    def __init__(self, folder: str | Path, notice: Notice = to_stderr) -> None:
+        self.folder = Path(folder)
+        self._notice = notice
+        if not self.folder.is_dir():
+            raise SourceError(f"There is no folder {self.folder}.")
+        if not is_session(self.folder):
+            raise SourceError(
+                f"{self.folder} holds no session: it wants session.json or frames.csv beside MP4 files."
+            )
+        self._source = SessionSource(self.folder, notice)
+        rig = self.folder / "rig.toml"
+        self.rig: Rig | None = Rig.load(rig) if rig.is_file() else None
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Ids, cam_2 before cam_10."""
+        return self._source.cameras
+
+    @property
+    def info(self) -> SessionInfo:
+        """Versions, clock anchor, settings, counts; empty where another program wrote the session."""
+        return self._source.info
+
+    @property
+    def times_ns(self) -> dict[str, NDArray[np.int64]]:
+        """Grab times of each camera's pictures."""
+        return self._source.times_ns
+
+    @property
+    def set_times_ns(self) -> NDArray[np.int64]:
+        """(S,) time of each FrameSet: the earliest grab in it."""
+        far = np.iinfo(np.int64).max
+        columns = [
+            np.where(self._source.sets[:, v] >= 0, times[self._source.sets[:, v]], far)
+            for v, times in enumerate(self.times_ns.values())
+            if len(times)
+        ]
+        return np.asarray(np.min(columns, axis=0), np.int64)
+
+    @property
+    def dropped(self) -> int | None:
+        """Frames that the recorder dropped, over all cameras; None for a session that was not finished."""
+        info = self.info
+        return sum(camera.dropped for camera in info.cameras.values()) if info.finished else None
+
+    def __len__(self) -> int:
+        return len(self._source.sets)
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        return self.frames()
+
+    def __getitem__(self, index: int) -> FrameSet:
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(f"{self.folder} has {len(self)} FrameSets; there is no {index}.")
+        found = next(self.frames(at, at + 1), None)
+        if found is None:
+            raise SourceError(f"The pictures of FrameSet {at} of {self.folder} are damaged.")
+        return found
+
+    def frames(self, first: int = 0, last: int | None = None) -> Iterator[FrameSet]:
+        """FrameSets first <= index < last, by winding the videos there. Each call reads files of its own."""
+        with self._opened(first, last) as source:
+            yield from source
+
+    def index_at(self, t_ns: int) -> int:
+        """Index of the last FrameSet that began at a time or before; 0 for times before the session."""
+        return max(int(np.searchsorted(self.set_times_ns, t_ns, side="right")) - 1, 0)
+
+    def replay(self, realtime: bool = True, first: int = 0, last: int | None = None) -> Source:
+        """The session as a source for `Pipeline`: at true speed like cameras, or every frame as fast as it is taken."""
+        source = self._opened(first, last)
+        return Played(source) if realtime else ReadAhead(source)
+
+    def _opened(self, first: int, last: int | None) -> SessionSource:
+        if first < 0 or (last is not None and last < first):
+            raise InvalidInput(f"FrameSets {first} to {last} are no part of a session; count from 0.")
+        return self._source.part(first, last)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._source.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
