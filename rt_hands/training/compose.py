@@ -205,11 +205,10 @@ def sprite_sample(
     weight = np.ones((N_HANDS, N_HAND), np.float32)
     fill, (x, y) = random_place(size, rng)
     places = [(fill, (x, y))] if second is None else _two_places(fill, (x, y), rng)
-    for sprite, (length, place) in zip([first, second], places, strict=False):
-        if sprite is None:
+    for number, (given, (length, place)) in enumerate(zip([first, second], places, strict=False)):
+        if given is None:
             continue
-        side = None if second is None else (0 if sprite is first else 1)
-        sprite = _as_side(sprite, side, rng)
+        sprite = _as_side(given, None if second is None else number, rng)
         centre, sides = box_of(sprite.points_px)
         matrix = random_affine(centre, float(sides.max()), place, length, rng)
         alpha = blend(canvas, sprite, matrix)

@@ -16,6 +16,7 @@ from rt_hands.errors import InvalidInput
 F64 = NDArray[np.float64]
 GOOD_RESIDUAL = 0.06  # of the box: half of the trust is gone there (median on real train pictures: 0.033)
 NEIGHBOURS = 3
+ROUNDS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def fit_scaled_orthographic(
 ) -> ScaledOrthographic:
     """The scaled orthographic camera nearest to N >= 4 pairs: (N, 3) mm, (N, 2) px.
 
-    Two rounds of: rotation by SVD with the depths the last round gives, then the scale. Starts at the teacher's own
+    Rounds of: the scale, then the rotation by SVD with the depths of the last round. Starts at the teacher's own
     frame (x right, y down), so a flat hand, whose depths the picture does not tell, keeps the teacher's tilt.
     """
     if points_mm.shape[0] < 4 or points_mm.shape[0] != points_px.shape[0]:
@@ -44,16 +45,14 @@ def fit_scaled_orthographic(
         )
     world = points_mm - points_mm.mean(0)
     image = points_px - points_px.mean(0)
-    spread = float((world[:, :2] ** 2).sum())
-    scale = float(np.sqrt((image**2).sum() / max(spread, 1e-9)))
     rotation = np.eye(3)
-    for _ in range(8):
-        depth = world @ rotation[2]
-        target = np.column_stack([image / scale, depth])
-        u, _, vt = np.linalg.svd(target.T @ world)
-        rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    for _ in range(ROUNDS):
         flat = world @ rotation[:2].T
         scale = float((flat * image).sum() / max(float((flat**2).sum()), 1e-9))
+        scale = scale if scale > 0 else float(np.sqrt((image**2).sum() / max(float((flat**2).sum()), 1e-9)))
+        depth = world @ rotation[2]
+        u, _, vt = np.linalg.svd(np.column_stack([image / scale, depth]).T @ world)
+        rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
     linear = scale * rotation[:2]
     return ScaledOrthographic(linear, points_px.mean(0) - linear @ points_mm.mean(0))
 

@@ -15,7 +15,7 @@ from rt_hands.training.augment import Rng
 from rt_hands.training.compose import Sprite
 
 RESCAN_S = 45.0
-KEPT_UNPACKED = 16_000  # 0.4 MB each; unpacking costs as much as composing
+KEPT_UNPACKED = 8_000  # 0.4 MB each; unpacking costs as much as composing
 FRESH_SHARE = 0.25  # of the draws come from the newest quarter, so that new shards are met soon
 
 

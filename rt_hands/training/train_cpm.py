@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import sys
 import time
@@ -22,7 +23,7 @@ import torch
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.training import checkpoint
@@ -123,11 +124,36 @@ def keep_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+class Team:
+    """Several processes that train one network (`torchrun --nproc-per-node 2 -m ...`); alone without torchrun.
+
+    On a shared CPU two processes of one thread beat one of two threads, which wait for each other at every layer.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if self.size > 1:
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+    def average(self, network: nn.Module, stop: bool) -> bool:
+        """Average the gradients of all processes, in place; gives whether any of them wants to stop."""
+        if self.size == 1:
+            return stop
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in grads] + [grads[0].new_tensor([float(stop)])])
+        distributed.all_reduce(flat)
+        at = 0
+        for grad in grads:
+            grad.copy_(flat[at : at + grad.numel()].view_as(grad)).div_(self.size)
+            at += grad.numel()
+        return bool(flat[-1] > 0)
+
+
 class Trainer:
     """One run: network, average, optimiser, clock and what it writes."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self.team = settings, Team()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         keep_memory()
         # OpenCV's thread pool does not survive a fork: a worker process would wait for it for ever.
@@ -135,16 +161,17 @@ class Trainer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
-        self.console = Console()
+        self.console = Console(quiet=self.team.rank > 0)
         self.network = prepare_network(settings).to(self.device, memory_format=torch.channels_last)
         freeze(self.network, self.device.type == "cpu")
         self.optimiser = optimiser(self.network, settings)
         self.samples, self.steps, done = 0, 0, 0.0
+        self.done = False
         self.average = checkpoint.MovingAverage(self.network)
         if settings.resume:
             done = self._restore(checkpoint.load(settings.out / "last.pt"))
         self.clock = Clock(settings.minutes, done)
-        self.validation = Validation(settings.val_pictures)
+        self.validation = Validation(settings.val_pictures if self.team.rank == 0 else 0)
 
     def _restore(self, state: dict[str, Any]) -> float:
         """Take up a checkpoint; gives the minutes already spent."""
@@ -168,7 +195,15 @@ class Trainer:
             f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
         )
         size = getattr(self.network, "size_px", None)
-        return Stream(pictures, backgrounds, sprites, self.clock, self.settings.mix, self.settings.seed, size)
+        return Stream(
+            pictures,
+            backgrounds,
+            sprites,
+            self.clock,
+            self.settings.mix,
+            self.settings.seed + 1000 * self.team.rank,
+            size,
+        )
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch and its parts by name."""
@@ -190,14 +225,18 @@ class Trainer:
         loss, parts = self.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.done = self.team.average(self.network, self.clock.progress() >= 1)
         parts["grad"] = nn.utils.clip_grad_norm_(self.network.parameters(), 20.0)
         self.optimiser.step()
         self.average.update(self.network)
-        self.samples, self.steps = self.samples + len(batch.image), self.steps + 1
+        self.samples += len(batch.image) * self.team.size
+        self.steps += 1
         return parts
 
     def save(self, losses: dict[str, float]) -> None:
-        """Checkpoint, a line of the curve, and overlays of val pictures."""
+        """Checkpoint, a line of the curve, and overlays of val pictures; the first process does it for all."""
+        if self.team.rank > 0:
+            return
         state = {"samples": self.samples, "steps": self.steps, "minutes": self.clock.spent()}
         checkpoint.save(
             self.settings.out / "last.pt",
@@ -232,7 +271,7 @@ class Trainer:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("training", total=1.0)
-            while self.clock.progress() < 1:
+            while not self.done:
                 for key, value in self.step(next(batches)).items():
                     seen.setdefault(key, []).append(float(value.detach()))
                 loss = np.mean(seen["map"][-50:])

@@ -64,6 +64,32 @@ def pad_for(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return nn.functional.pad(x, (before, after, before, after))
 
 
+class _MarginsInside(torch.autograd.Function):
+    """For export only: margin and strided convolution as one ONNX Conv; a Pad of its own costs a pass over memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, before: int, after: int
+    ) -> Tensor:
+        padded = nn.functional.pad(x, (before, after, before, after))
+        return nn.functional.conv2d(padded, weight, bias, 2, 0, groups=groups)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, weight: Any, bias: Any, groups: int, before: int, after: int) -> Any:
+        pads = [before, before, after, after]
+        return g.op("Conv", x, weight, bias, strides_i=[2, 2], pads_i=pads, group_i=groups)
+
+
+def run_layer(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A layer of the trunk with TensorFlow's margins, by the quickest way for training or export."""
+    if layer.stride[0] == 2 and torch.onnx.is_in_onnx_export():
+        before = (layer.kernel_size[0] - 2) // 2
+        after = layer.kernel_size[0] - 2 - before
+        return _MarginsInside.apply(x, layer.weight, layer.bias, layer.groups, before, after)
+    x = pad_for(layer, x)
+    return depthwise(x, layer) if layer.groups > 1 else layer(x)
+
+
 class InvertedResidual(nn.Module):
     """(B, C, h, w) -> (B, out, h / stride, w / stride); a shortcut where the shapes allow one."""
 
@@ -76,8 +102,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = block.stride == 1 and inp == block.out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = pad_for(self.depthwise, nn.functional.relu6(self.expand(x)))
-        y = self.project(nn.functional.relu6(depthwise(y, self.depthwise)))
+        y = run_layer(self.depthwise, nn.functional.relu6(self.expand(x)))
+        y = self.project(nn.functional.relu6(y))
         return x + y if self.shortcut else y
 
 
@@ -98,7 +124,7 @@ class HandTrunk(nn.Module):
         self.last_depthwise = conv(N_POOLED, N_POOLED, 3, N_POOLED)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x = nn.functional.relu6(self.stem(pad_for(self.stem, x)))
+        x = nn.functional.relu6(run_layer(self.stem, x))
         x = self.stem_project(nn.functional.relu6(self.stem_depthwise(x)))
         kept = []
         for done, block in enumerate(self.blocks, start=1):
@@ -106,7 +132,7 @@ class HandTrunk(nn.Module):
             if done in _LAST_AT:
                 kept.append(x)
         y = nn.functional.relu6(self.last_expand(x))
-        y = nn.functional.relu6(depthwise(y, self.last_depthwise))
+        y = nn.functional.relu6(run_layer(self.last_depthwise, y))
         return kept[0], kept[1], kept[2], y.mean((2, 3))
 
 

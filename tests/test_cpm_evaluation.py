@@ -1,0 +1,138 @@
+"""Figures of the CPM's evaluation on made-up predictions with known answers; decoders on perfect maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rt_hands.evaluation import cpm, decoders, real_hands, rendered, sheets
+from rt_hands.layout import N_POINTS
+from rt_hands.types import Hands2D
+
+JOINTS = np.column_stack([np.linspace(0, 100, 21), np.linspace(0, 60, 21)])
+
+
+def teacher(side: str, shift: float = 0.0) -> dict[str, object]:
+    return {"side": side, "joints_px": (JOINTS + shift).tolist()}
+
+
+def predicted(**hands: np.ndarray) -> Hands2D:
+    """Hands2D with the given joints as right= and left=."""
+    empty = Hands2D.empty()
+    present = np.zeros(2, bool)
+    for side, joints in hands.items():
+        at = ("right", "left").index(side)
+        empty.points_px[at * 85 : at * 85 + 21] = np.column_stack([joints, np.ones(21)])
+        present[at] = True
+    return Hands2D(empty.points_px, present, present.astype(np.float32))
+
+
+def test_a_perfect_hand() -> None:
+    result = real_hands.compare("a/b.jpg", [teacher("right")], predicted(right=JOINTS))
+    figures = real_hands.figures([result])
+    assert figures["pck05"] == figures["pck20"] == 1
+    assert figures["missed"] == figures["side_wrong"] == figures["extra"] == 0
+
+
+def test_pck_is_distance_over_box_strictly_less() -> None:
+    near = real_hands.figures(
+        [real_hands.compare("a/b", [teacher("right")], predicted(right=JOINTS + [10, 0]))]
+    )
+    assert near["pck10"] == 0 and near["pck20"] == 1
+    closer = real_hands.figures(
+        [real_hands.compare("a/b", [teacher("right")], predicted(right=JOINTS + [9.9, 0]))]
+    )
+    assert closer["pck10"] == 1 and closer["pck05"] == 0
+
+
+def test_the_wrong_side_counts_as_that_and_nothing_else() -> None:
+    figures = real_hands.figures([real_hands.compare("a/b", [teacher("right")], predicted(left=JOINTS))])
+    assert figures["side_wrong"] == 1 and figures["missed"] == 0 and figures["pck05"] == 1
+
+
+def test_missed_and_extra_hands() -> None:
+    result = real_hands.compare("a/b", [teacher("right")], predicted(left=JOINTS + 300))
+    figures = real_hands.figures([result])
+    assert figures["missed"] == 1 and figures["extra"] == 1 and figures["pck20"] == 0
+    assert np.isnan(figures["side_wrong"])
+
+
+def test_two_hands_that_changed_places() -> None:
+    truth = [teacher("right"), teacher("left", 200)]
+    figures = real_hands.figures(
+        [real_hands.compare("a/b", truth, predicted(left=JOINTS, right=JOINTS + 200))]
+    )
+    assert figures["side_wrong_pairs"] == 1 and figures["missed"] == 0 and figures["pck05"] == 1
+
+
+def test_sets_are_the_folders() -> None:
+    results = [real_hands.compare(f"{s}/x.jpg", [teacher("right")], predicted(right=JOINTS)) for s in "aab"]
+    assert {name: len(group) for name, group in real_hands.by_set(results).items()} == {"a": 2, "b": 1}
+
+
+def gaussian(x: float, y: float, n: int = 45, sigma: float = 1.2) -> np.ndarray:
+    grid = np.arange(n)
+    one = np.exp(-((grid - x) ** 2)[None] / (2 * sigma**2) - ((grid - y) ** 2)[:, None] / (2 * sigma**2))
+    return one.astype(np.float32)[None]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(5, 39), st.floats(5, 39))
+def test_every_decoder_reads_a_perfect_map(x: float, y: float) -> None:
+    limits = {
+        "argmax": 0.51,
+        "bicubic + argmax": 0.3,
+        "quarter shift": 0.27,
+        "DARK": 0.02,
+        "log-parabola": 0.01,
+    }
+    for name, decode in decoders.DECODERS.items():
+        away = np.abs(decode(gaussian(x, y))[0] - [x, y]).max()
+        assert away < limits.get(name, 0.2), f"{name}: {away:.3f} cells"
+
+
+def test_rendered_errors_are_px_at_224_of_points_in_the_picture() -> None:
+    truth = np.full((1, N_POINTS, 2), np.nan, np.float32)
+    truth[0, :3] = [[100, 100], [200, 50], [400, 10]]  # the third lies outside
+    data = rendered.RenderedSet(np.zeros((1, 368, 368, 3), np.uint8), truth)
+    guess = np.nan_to_num(truth) + np.float32([3.68, 0])
+    np.testing.assert_allclose(rendered.errors_px(data, guess), [2.24, 2.24], rtol=1e-5)
+    guess[0, 0] = np.nan
+    np.testing.assert_allclose(rendered.errors_px(data, guess), [112, 2.24], rtol=1e-5)
+
+
+def test_swapped_sides_are_seen() -> None:
+    truth = np.random.default_rng(0).uniform(50, 300, (4, N_POINTS, 2)).astype(np.float32)
+    data = rendered.RenderedSet(np.zeros((4, 368, 368, 3), np.uint8), truth)
+    turned = truth.copy()
+    turned[0] = truth[0].reshape(2, 85, 2)[::-1].reshape(N_POINTS, 2)
+    assert rendered.side_swapped(data, turned) == 0.25
+
+
+def test_sheets_are_written_in_pages(tmp_path: Path) -> None:
+    points = np.full((N_POINTS, 2), np.nan)
+    points[:85] = np.random.default_rng(0).uniform(10, 90, (85, 2))
+    tile = sheets.tile(np.zeros((100, 160, 3), np.uint8), points, "a/b.jpg", side=80)
+    assert tile.shape == (80, 80, 3) and tile.max() > 0
+    pages = sheets.write_sheets(tmp_path, "set", [tile] * 5, across=2, rows=2)
+    assert [p.name for p in pages] == ["set_00.png", "set_01.png"]
+    assert cv2.imread(str(pages[0])).shape == (160, 160, 3)
+
+
+def test_command_draws_a_folder(tmp_path: Path, standin_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((90, 120, 3), np.uint8))
+    options = ["--images", str(tmp_path), "--model", str(standin_path), "--engine", "onnxruntime"]
+    assert cpm.main([*options, "--sheets", str(tmp_path / "out"), "--threads", "1"]) == 0
+    assert (tmp_path / "out" / "images_00.png").is_file()
+
+
+def test_figures_have_the_names_that_others_look_for() -> None:
+    row = dict.fromkeys(("pck05", "pck10", "pck20", "missed", "side_wrong"), 0.1)
+    real = {"detector": {"all": row, "sets": {"a": row}, "invented": float("nan")}, "network alone": {}}
+    flat = cpm._no_nan(cpm.flat_figures({"real": real, "table": {"cpm_light": {"test_one_px": 4.0}}}))
+    assert flat["real_pck10"] == 0.1 and flat["real_invented"] is None
+    assert flat["networks"]["cpm_light"]["test_one_px"] == 4.0 and flat["sets"]["a"] == row

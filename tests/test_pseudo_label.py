@@ -1,0 +1,124 @@
+"""Pseudo-labels: known cameras are found again, residuals are carried, files are kept, doubtful labels are dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch: pip install rt_hands[train]")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from rt_hands.errors import InvalidInput
+from rt_hands.evaluation import labels
+from rt_hands.layout import JOINT_BONES, N_POINTS
+from rt_hands.training import dense_fit, pseudo_label
+
+
+def a_hand(seed: int) -> np.ndarray:
+    """21 joints, mm, about the size of a hand, not flat."""
+    return np.random.default_rng(seed).normal(0, [35, 45, 20], (21, 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000), st.floats(0.3, 5), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(-3, 3)
+)
+def test_the_camera_is_found_again(seed: int, scale: float, ax: float, ay: float, az: float) -> None:
+    joints = a_hand(seed)
+    turn = Rotation.from_rotvec([ax, ay, az]).as_matrix()
+    pixels = scale * joints @ turn[:2].T + [100, 80]
+    camera = dense_fit.fit_scaled_orthographic(joints, pixels)
+    np.testing.assert_allclose(camera.project(joints), pixels, atol=0.02 * scale * 40)
+
+
+def test_residuals_at_the_joints_move_the_skin_beside_them() -> None:
+    joints = a_hand(1)
+    residuals = np.zeros((21, 2))
+    residuals[8] = [10, -4]
+    carried = dense_fit.carry_residuals(joints, residuals, np.stack([joints[8] + 1e-3, joints[8] + 500]))
+    np.testing.assert_allclose(carried[0], [10, -4], atol=0.5)
+    assert np.abs(carried[1]).max() < 6
+
+
+def test_trust_falls_with_the_residual_and_for_hidden_points() -> None:
+    joints = a_hand(2)
+    pixels = 2 * joints[:, :2] + 200
+    skin = np.repeat(joints[:1], 64, 0)
+    confidence = np.linspace(0, 1, 64)
+    points, trust = dense_fit.dense_points(joints, pixels, skin, confidence)
+    np.testing.assert_allclose(points, np.repeat(pixels[:1], 64, 0), atol=0.1)
+    np.testing.assert_allclose(trust, 0.5 + 0.5 * confidence, atol=1e-3)
+    noisy = pixels + np.random.default_rng(0).normal(0, 25, pixels.shape)
+    assert dense_fit.dense_points(joints, noisy, skin, confidence)[1].max() < 0.6
+    skin = np.full((64, 3), np.nan)
+    assert dense_fit.dense_points(joints, pixels, skin, confidence)[1].max() == 0
+
+
+def test_too_few_pairs_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="four or more"):
+        dense_fit.fit_scaled_orthographic(np.zeros((3, 3)), np.zeros((3, 2)))
+
+
+def test_parts_come_back_as_written(tmp_path: Path) -> None:
+    label = pseudo_label.blank("set/a.jpg")
+    pseudo_label.put(
+        label, 1, pseudo_label.SURFACE, np.ones((64, 2)) * 7, 0.4, pseudo_label.Source.RTC_ONE_VIEW
+    )
+    pseudo_label.write_part(tmp_path / "set.npz", [label])
+    (back,) = pseudo_label.read_parts(tmp_path)
+    assert back.file == "set/a.jpg"
+    np.testing.assert_array_equal(back.points_px, label.points_px)
+    np.testing.assert_array_equal(back.source, label.source)
+    dense = pseudo_label.dense_by_file(tmp_path)["set/a.jpg"]
+    assert dense.shape == (2, 64, 3)
+    np.testing.assert_allclose(dense[1], [[7, 7, 0.4]] * 64, rtol=1e-6)
+    assert np.isnan(dense[0, :, 0]).all() and (dense[0, :, 2] == 0).all()
+
+
+def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="pseudo_label real"):
+        list(pseudo_label.read_parts(tmp_path))
+
+
+def test_crops_hold_the_hand_and_move_its_points(tmp_path: Path) -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[90:110, 140:160] = 255
+    label = pseudo_label.blank("crops/x.png")
+    pseudo_label.put(
+        label, 0, pseudo_label.JOINTS, np.linspace([120, 80], [180, 120], 21), 1, pseudo_label.Source.DATASET
+    )
+    moved = pseudo_label.save_crop(image, label, tmp_path)
+    assert (tmp_path / "crops/x.png").is_file()
+    np.testing.assert_allclose(np.nanmean(moved.points_px[:21], 0), [50, 50], atol=1.5)
+    assert moved.points_px.shape == (N_POINTS, 2)
+
+
+def hand(side: str, score: float = 0.9, stretch: float = 1.0) -> dict[str, object]:
+    joints = np.cumsum(np.ones((21, 3)) * 0.01, 0)
+    joints[20] *= stretch
+    return {
+        "side": side,
+        "score": score,
+        "joints_world_m": joints.tolist(),
+        "joints_px": (joints * 900).tolist(),
+    }
+
+
+def test_doubtful_labels_are_dropped() -> None:
+    usual = labels.bone_lengths(np.array(hand("right")["joints_world_m"]))
+    assert usual.shape == (len(JOINT_BONES),)
+
+    def trusted(*hands: dict[str, object]) -> bool:
+        return labels.is_trusted({"hands": list(hands)}, usual)
+
+    assert trusted(hand("right")) and trusted(hand("right"), hand("left"))
+    assert not trusted()
+    assert not trusted(hand("right"), hand("right"))
+    assert not trusted(hand("right", score=0.6))
+    assert not trusted(hand("right"), hand("left", score=0.5))
+    assert not trusted(hand("right", stretch=3.0))
