@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
 from rt_hands.training.depthwise import depthwise
+from rt_hands.training.resnet import ResNet34
 from rt_hands.training.trunk import CHANNELS, N_POOLED, OFFSET_CELLS, PX, HandTrunk, Heads, conv
 
 N_MAPS = N_POINTS + 1
@@ -23,7 +24,7 @@ INPUT_PX = 368
 INNER_PX = 360
 OUT_CELLS = 45
 STRIDE = 8
-Name = Literal["cpm6", "cpm3", "light", "quality", "hand"]
+Name = Literal["cpm6", "cpm3", "light", "quality", "hand", "resnet34"]
 
 
 class Convs(nn.Sequential):
@@ -255,6 +256,7 @@ def build(name: Name) -> nn.Module:
         "light": lambda: LightCpm(0.5),
         "quality": lambda: LightCpm(1.0),
         "hand": HandCpm,
+        "resnet34": ResNet34,
     }
     if name not in makers:
         raise InvalidInput(f"No network is called '{name}'. Known: {', '.join(makers)}.")

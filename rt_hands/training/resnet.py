@@ -36,6 +36,8 @@ class ResNet34(nn.Module):
     21.5 M parameters, 7.3 GFLOP. Points of an absent hand mean nothing; the presence says which are there.
     """
 
+    size_px = INPUT_PX
+
     def __init__(self) -> None:
         super().__init__()
         stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
@@ -61,3 +63,15 @@ def regression_loss(points: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     known = torch.isfinite(truth).all(-1) & (weight > 0)
     away = (points - torch.nan_to_num(truth)).abs().sum(-1) * weight
     return (away * known).sum() / known.sum().clamp(min=1)
+
+
+class DeployedResNet(nn.Module):
+    """What is exported: (B, 3, 224, 224) RGB 0..1 -> points (B, 170, 2) as shares, presence (B, 2) probabilities."""
+
+    def __init__(self, network: ResNet34) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        points, presence = self.network(image)
+        return points, torch.sigmoid(presence)

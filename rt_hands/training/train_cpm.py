@@ -24,14 +24,17 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, distributed, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rt_hands.errors import InvalidInput, run_command
+from rt_hands.layout import N_HAND
 from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
 from rt_hands.training.pseudo_label import dense_by_file
+from rt_hands.training.resnet import ResNet34, regression_loss
 from rt_hands.training.targets import JOINT_WEIGHT, Batch, cpm_loss, joint_loss
 from rt_hands.training.trunk import load_tflite, read_tflite_heads
 from rt_hands.training.validate import Validation
@@ -108,6 +111,16 @@ def rate(progress: float, warmup: float = 0.03) -> float:
     if progress < warmup:
         return max(0.02, progress / warmup)
     return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (progress - warmup) / (1 - warmup))))
+
+
+def resnet_loss(points: Tensor, presence: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of the regression baseline and its parts: points of absent hands are left out."""
+    there = batch.present.repeat_interleave(N_HAND, 1)
+    parts = {
+        "points": regression_loss(points.float(), batch.points / batch.image.shape[1], batch.weight * there),
+        "presence": binary_cross_entropy_with_logits(presence.float(), batch.present),
+    }
+    return 25 * parts["points"] + parts["presence"], {k: v.detach() for k, v in parts.items()}
 
 
 def as_input(image: Tensor) -> Tensor:
@@ -209,6 +222,8 @@ class Trainer:
         """Loss of a batch and its parts by name."""
         with torch.autocast(self.device.type, torch.bfloat16):
             image = as_input(batch.image)
+            if isinstance(self.network, ResNet34):
+                return resnet_loss(*self.network(image), batch)
             if not isinstance(self.network, HandCpm):
                 return cpm_loss(*self.network(image), batch)
             maps, presence, joints = self.network.forward_with_joints(image)
@@ -246,8 +261,10 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             **state,
         )
-        figures = self.validation.run(Deployed(self.average.network).eval(), self.device)
-        self.validation.overlay(self.settings.out / f"val_{self.steps:06d}.png")
+        figures: dict[str, float] = {}
+        if not isinstance(self.network, ResNet34):
+            figures = self.validation.run(Deployed(self.average.network).eval(), self.device)
+            self.validation.overlay(self.settings.out / f"val_{self.steps:06d}.png")
         line = {**state, **losses, **figures}
         with (self.settings.out / "curve.jsonl").open("a") as curve:
             curve.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
@@ -274,15 +291,15 @@ class Trainer:
             while not self.done:
                 for key, value in self.step(next(batches)).items():
                     seen.setdefault(key, []).append(float(value.detach()))
-                loss = np.mean(seen["map"][-50:])
+                loss = np.mean(next(iter(seen.values()))[-50:])
                 bar.update(
                     task,
                     completed=self.clock.progress(),
-                    description=f"{self.samples} samples, map {loss:.4f}",
+                    description=f"{self.samples} samples, loss {loss:.4f}",
                 )
                 if time.monotonic() - saved > 60 * self.settings.save_every_min:
                     self.save({k: float(np.mean(v)) for k, v in seen.items()})
-                    seen, saved = {"map": seen["map"][-50:]}, time.monotonic()
+                    seen, saved = {}, time.monotonic()
         self.save({k: float(np.mean(v)) for k, v in seen.items()})
 
 

@@ -1,0 +1,111 @@
+"""The training loop on made-up pictures: schedule, frozen layers, checkpoints, resume; and export of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install rt_hands[train]")
+pytest.importorskip("onnx", reason="export needs onnx: pip install rt_hands[train]")
+
+import cv2  # noqa: E402
+
+from rt_hands.errors import InvalidInput  # noqa: E402
+from rt_hands.training import checkpoint, cpm_networks, export_cpm, train_cpm, validate  # noqa: E402
+from rt_hands.training.loader import Mix  # noqa: E402
+from rt_hands.training.pictures import Picture  # noqa: E402
+
+
+def picture(seed: int) -> Picture:
+    rng = np.random.default_rng(seed)
+    points = np.full((2, 85, 2), np.nan, np.float32)
+    points[0] = rng.uniform(20, 80, (85, 2))
+    _, packed = cv2.imencode(".jpg", rng.integers(0, 256, (100, 100, 3)).astype(np.uint8))
+    trust = np.where(np.isfinite(points[..., 0]), 1, 0).astype(np.float32)
+    return Picture(packed.ravel(), points, trust, np.array([True, False]), f"made/{seed}.jpg")
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [picture(i) for i in range(4)]
+    monkeypatch.setattr(train_cpm, "load_real", lambda split, dense=None: pictures)
+    monkeypatch.setattr(validate, "load_real", lambda split: pictures)
+    monkeypatch.setattr(train_cpm, "load_backgrounds", lambda: [np.zeros((90, 90, 3), np.uint8)])
+
+
+def settings(out: Path, **changes: object) -> train_cpm.Settings:
+    given = {"network": "light", "minutes": 0.02, "workers": 0, "threads": 1, "val_pictures": 2} | changes
+    return train_cpm.Settings(out=out, mix=Mix(batch_px=4 * 136**2), **given)  # type: ignore[arg-type]
+
+
+def test_rate_ramps_up_and_comes_down() -> None:
+    rates = [train_cpm.rate(p) for p in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(0.02) and max(rates) == pytest.approx(1, abs=0.01)
+    assert rates[-1] == pytest.approx(0.02, abs=1e-6)
+    assert np.argmax(rates) < 5 and all(np.diff(rates[5:]) < 0)
+
+
+def test_a_run_writes_what_it_promises_and_resumes(tmp_path: Path, made_up: None) -> None:
+    train_cpm.Trainer(settings(tmp_path)).run()
+    state = checkpoint.load(tmp_path / "last.pt")
+    assert state["name"] == "light" and state["steps"] >= 1 and list(tmp_path.glob("val_*.png"))
+    first = json.loads((tmp_path / "curve.jsonl").read_text().splitlines()[-1])
+    assert {"map", "presence", "pck10", "side_wrong", "samples"} <= set(first)
+    again = train_cpm.Trainer(settings(tmp_path, minutes=0.05, resume=True))
+    assert again.steps == state["steps"] and again.clock.done == pytest.approx(state["minutes"])
+    again.run()
+    assert checkpoint.load(tmp_path / "last.pt")["steps"] > state["steps"]
+
+    out = tmp_path / "cpm_light.onnx"
+    assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)]) == 0
+    assert out.stat().st_size < 3e6 and "0.7" in out.with_suffix(".md").read_text()
+
+    continued = train_cpm.Trainer(settings(tmp_path / "next", init=out))
+    continued.run()
+    assert (tmp_path / "next" / "last.pt").is_file()
+
+
+def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
+    trainer = train_cpm.Trainer(settings(tmp_path, network="resnet34", minutes=0.01))
+    trainer.run()
+    assert trainer.steps >= 1
+    out = tmp_path / "resnet34.onnx"
+    assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)]) == 0
+    from rt_hands.training.export import run_onnx
+
+    given = run_onnx(out, {"image": np.zeros((2, 3, 224, 224), np.float32)})
+    assert given["points"].shape == (2, 170, 2) and given["presence"].shape == (2, 2)
+
+
+def test_trained_trunk_needs_its_weights(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--trunk or --init"):
+        train_cpm.prepare_network(settings(tmp_path, network="hand"))
+
+
+def test_first_layers_of_the_trunk_stay_and_the_rest_learns_slower(tmp_path: Path) -> None:
+    network = cpm_networks.build("hand")
+    train_cpm.freeze(network, on_cpu=True)
+    free = [name for name, p in network.named_parameters() if p.requires_grad]
+    assert not any(name.startswith(("trunk.stem", "trunk.blocks.0.", "trunk.blocks.1.")) for name in free)
+    assert "trunk.blocks.3.expand.weight" in free and "trunk.blocks.3.depthwise.weight" not in free
+    groups = train_cpm.optimiser(network, settings(tmp_path, network="hand")).param_groups
+    assert [g["peak"] for g in groups] == [2e-3, 3e-4]
+    assert sum(len(g["params"]) for g in groups) == len(free)
+
+
+def test_letterbox_keeps_points_on_their_pixels() -> None:
+    image = np.zeros((60, 100, 3), np.uint8)
+    image[30, 80] = 255
+    square, points = validate.letterbox(image, np.array([[80.0, 30.0]], np.float32), size=200)
+    weight = square[..., 0].astype(float)
+    y, x = np.indices(weight.shape)
+    found = [(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()]
+    np.testing.assert_allclose(found, points[0], atol=0.1)  # measured 0.02 px
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"last\.pt"):
+        checkpoint.load(tmp_path / "last.pt")
