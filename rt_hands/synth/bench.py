@@ -58,7 +58,7 @@ def direct(seed: int, index: int, clock: Clock, samples: int) -> U8:
     light = lights.sample(LOOK, rng, -camera.rotation[1], -camera.rotation[2])
     capsules = staging.capsules_of(seen.hands)
     drawn = clock(
-        "render (light, shadow, 4x MSAA, depth)", lambda: renderer().draw(meshes, camera, light, capsules)
+        "render (light, shadow, depth)", lambda: renderer(samples).draw(meshes, camera, light, capsules)
     )
     points, normals = staging.points_of(seen.hands)
     clock("truth (projection, visibility, masks)", lambda: view_truth(drawn, camera, points, normals))
