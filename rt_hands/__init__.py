@@ -5,6 +5,7 @@ from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput, MissingPart, RtHandsError, SourceError
 from rt_hands.lifting.lift import lift
 from rt_hands.paths import data_dir
+from rt_hands.session import Session
 from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "MissingPart",
     "Rig",
     "RtHandsError",
+    "Session",
     "SourceError",
     "data_dir",
     "lift",

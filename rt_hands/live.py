@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamSettings
-from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, RawVideo, Worker, close_all
+from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
@@ -31,6 +31,7 @@ from rt_hands.errors import InvalidInput, run_command
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline, Result
+from rt_hands.recording import Recorded
 
 Switch = Literal["auto", "on", "off"]
 FALLBACK_FILE = "rt_hands_live.mp4"
@@ -63,7 +64,7 @@ class Options:
     save: str | None = None
     """Write an MP4 with the hands drawn on it."""
     record: str | None = None
-    """Write an MP4 of the frames as they came."""
+    """Record the frames as they came, cameras at their full rate, as a session in this new folder."""
     jsonl: str | None = None
     """Write one JSON line a frame to this file, `-` for stdout."""
     max_frames: int | None = None
@@ -124,7 +125,8 @@ def _file_instead_of_window(source: Source, reason: str) -> str:
 def _run(options: Options, source: Source, save: str | None, rig: Rig | None, show: bool) -> None:
     cpm = Cpm.load(options.model, options.engine, options.threads)
     cpm.engine.warm_up((1, 2))
-    pipeline = Pipeline(source, cpm, options.smooth, rig=rig)
+    recorded = Recorded(source, options.record, rig) if options.record else None
+    pipeline = Pipeline(recorded or source, cpm, options.smooth, rig=rig)
     workers: list[Worker] = []
     try:
         for consumer in _consumers(options, save, rig):
@@ -134,9 +136,14 @@ def _run(options: Options, source: Source, save: str | None, rig: Rig | None, sh
         else:
             _process(pipeline, workers, options)
     finally:
-        close_all(workers)
-        cpm.close()
-        _report(pipeline, workers)
+        # Files are finished by all of them, whichever fails first.
+        with closing(cpm):
+            try:
+                close_all(workers)
+            finally:
+                if recorded is not None:
+                    recorded.close()
+        _report(pipeline, workers, recorded)
 
 
 def _view_options(options: Options, rig: Rig | None, mirror: bool = False) -> ViewOptions:
@@ -149,8 +156,6 @@ def _consumers(options: Options, save: str | None, rig: Rig | None) -> Iterator[
         yield JsonLines(options.jsonl)
     if save:
         yield AnnotatedVideo(save, _view_options(options, rig))
-    if options.record:
-        yield RawVideo(options.record)
 
 
 # --- without a window ---------------------------------------------------------------------------------------
@@ -244,7 +249,7 @@ def _list_cameras() -> int:
     return 0
 
 
-def _report(pipeline: Pipeline, workers: Sequence[Worker]) -> None:
+def _report(pipeline: Pipeline, workers: Sequence[Worker], recorded: Recorded | None) -> None:
     """Stage times and drops, on stderr."""
     clock = pipeline.clock
     frames = len(clock.durations_ms("track")) or len(clock.durations_ms("infer"))
@@ -258,6 +263,8 @@ def _report(pipeline: Pipeline, workers: Sequence[Worker]) -> None:
     console = Console(stderr=True)
     console.print(table)
     drops = [("camera", pipeline.source.dropped), *((worker.name, worker.dropped) for worker in workers)]
+    if recorded is not None:
+        drops.append((recorded.writer.name, recorded.writer.dropped))
     console.print("dropped: " + ", ".join(f"{name} {count}" for name, count in drops))
 
 

@@ -26,6 +26,7 @@ from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.display.window import Window
 from rt_hands.errors import InvalidInput, SourceError, run_command
 from rt_hands.pipeline import Pipeline
+from rt_hands.session import Session
 from rt_hands.tracking.track import State
 from rt_hands.types import Frame, FrameSet, Hands2D
 
@@ -85,10 +86,7 @@ def lines(path: Path) -> list[dict]:
 
 def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
     before = threading.active_count()
-    assert (
-        run("--source", clip, "--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r.mp4")
-        == 0
-    )
+    assert run("--source", clip, "--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r") == 0
     assert threading.active_count() == before
     found = lines(tmp_path / "o.jsonl")
     assert [line["t_ns"] for line in found] == [i * STEP_NS for i in range(15)]
@@ -97,12 +95,12 @@ def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
     hands = Hands2D(points, np.ones(2, bool))
     # Measured: 5 px, video coding of the painted colours for the most part.
     assert worst_px(hands, *pair(14)) < 14
-    for name in ("o.mp4", "r.mp4"):
-        with VideoSource(tmp_path / name) as source:
-            frames = list(source)
-        assert [frame.t_ns for frame in frames] == [i * STEP_NS for i in range(15)]
+    with VideoSource(tmp_path / "o.mp4") as source:
+        assert [frames.t_ns for frames in source] == [i * STEP_NS for i in range(15)]
+    with Session(tmp_path / "r") as session:
+        assert [frames.t_ns for frames in session] == [i * STEP_NS for i in range(15)]
     error = capsys.readouterr().err
-    assert "infer" in error and "dropped: camera 0, jsonl o.jsonl 0" in error
+    assert "infer" in error and "dropped: camera 0, jsonl o.jsonl 0" in error and "session r 0" in error
 
 
 def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):

@@ -115,12 +115,13 @@ class SessionInfo:
         """Read session.json; an empty one where there is none. Raises SourceError for damage or a newer schema."""
         path = folder / "session.json"
         try:
-            data = json.loads(path.read_bytes())
-            return _from_json(data, path)
+            content = path.read_bytes()
         except FileNotFoundError:
             return SessionInfo()
         except OSError as error:
             raise SourceError(f"{path} can't be opened: {error.strerror}.") from error
+        try:
+            return _from_json(json.loads(content), path)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SourceError(
                 f"{path} is damaged ({error}). Delete it: the frames need only frames.csv."
