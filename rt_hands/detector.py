@@ -12,11 +12,8 @@ from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.crops import Box, crop_round, fine_search_crops, search_crops, share_crop
 from rt_hands.tracking.readings import HandsBuilder, Sighting, Spot, assign_sides, sightings, spots
-from rt_hands.tracking.thresholds import Thresholds
+from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D, Image
-
-CLOSER_LOOKS = 2
-"""Crops after the coarse pass: the first is placed by coarse points, the second by fine ones."""
 
 
 class Detector:
@@ -43,39 +40,28 @@ class Detector:
     def __call__(self, image_bgr: Image, clock: StageClock | None = None) -> Hands2D:
         """The hands in a picture: (h, w, 3) uint8 BGR. Raises InvalidInput for anything else."""
         _check(image_bgr)
+        size_px = (image_bgr.shape[1], image_bgr.shape[0])
         limits = self.limits
         found: list[Spot] = []
         for windows in (search_crops, fine_search_crops):
-            size_px = (image_bgr.shape[1], image_bgr.shape[0])
-            found = found or self._look(
-                image_bgr, windows(size_px), limits.presence_hinted, limits.peak_hinted, clock
-            )
-        for look in range(CLOSER_LOOKS):
+            found = found or self._look(image_bgr, windows(size_px), limits.hinted, clock)
+        for bar in (limits.hinted, limits.found):
             hands = assign_sides(found, limits)
             if not hands:
-                return Hands2D.empty()
-            last = look == CLOSER_LOOKS - 1
-            presence, peak = (
-                (limits.presence_found, limits.peak_found)
-                if last
-                else (limits.presence_hinted, limits.peak_hinted)
-            )
-            found = self._look(
-                image_bgr, crops_for([s.best.box for s in hands.values()]), presence, peak, clock
-            )
+                break
+            crops = crops_for([spot.best.box for spot in hands.values()])
+            found = self._look(image_bgr, crops, bar.shared_by(2 if len(crops) < len(hands) else 1), clock)
         return _settle(assign_sides(found, limits))
 
     def close(self) -> None:
         """Free the engine."""
         self.cpm.close()
 
-    def _look(
-        self, image: Image, crops: Sequence[Crop], presence: float, peak: float, clock: StageClock | None
-    ) -> list[Spot]:
+    def _look(self, image: Image, crops: Sequence[Crop], bar: Bar, clock: StageClock | None) -> list[Spot]:
         read = self.cpm([(image, crop) for crop in crops], clock)
         found: list[Sighting] = []
         for i in range(len(crops)):
-            found += sightings(read, i, presence, peak, self.limits)
+            found += sightings(read, i, bar, self.limits)
         return spots(found, self.limits)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.tracking.crops import Box, box_of
-from rt_hands.tracking.thresholds import Thresholds
+from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D
 
 
@@ -62,10 +62,8 @@ class Spot:
         return Spot((right, left))
 
 
-def sightings(
-    read: Read, crop: int, least_presence: float, least_peak: float, limits: Thresholds
-) -> list[Sighting]:
-    """The hands in one crop of a `Read`: 0, 1 or 2 sightings, one a side at most."""
+def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sighting]:
+    """The hands in one crop of a `Read` that reach a bar: 0, 1 or 2 sightings, one a side at most."""
     found = []
     for side in range(N_HANDS):
         points = read.points_px[crop, side]
@@ -73,10 +71,10 @@ def sightings(
         # The median of 85 is the 43rd; np.partition is ten times faster than np.median.
         peak = float(np.partition(points[:, 2], N_HAND // 2)[N_HAND // 2])
         # Written so that NaN from a broken network counts as no hand.
-        if not (presence >= least_presence and peak >= least_peak):
+        if not (presence >= bar.presence and peak >= bar.peak):
             continue
         box = box_of(points, limits.point_in_box)
-        if box is not None and box.size_px >= limits.smallest_in_crop * read.crops[crop].side:
+        if box is not None and box.size_px >= bar.share * read.crops[crop].side:
             found.append(Sighting(side, points, presence, peak, box))
     return found
 
@@ -88,7 +86,7 @@ def distance(a: Sighting, b: Sighting) -> float:
 
 
 def spots(found: Iterable[Sighting], limits: Thresholds) -> list[Spot]:
-    """Sightings of the same hand brought together, likeliest first."""
+    """Sightings of the same hand brought together, likeliest first; parts of hands left out."""
     gathered: list[Spot] = []
     for sighting in sorted(found, key=lambda s: -s.evidence):
         new = Spot((sighting, None) if sighting.side == 0 else (None, sighting))
@@ -97,11 +95,25 @@ def spots(found: Iterable[Sighting], limits: Thresholds) -> list[Spot]:
             gathered.append(new)
         else:
             gathered[near] = gathered[near].joined(new)
-    return gathered
+    return _without_parts(gathered, limits)
 
 
 def _same(spot: Spot, sighting: Sighting, limits: Thresholds) -> bool:
     return any(other is not None and distance(other, sighting) < limits.same_hand for other in spot.by_side)
+
+
+def is_part(small: Box, large: Box, limits: Thresholds) -> bool:
+    """Whether a hand's box is so small and so far inside another's that it must be some fingers of that hand."""
+    return small.size_px < limits.part_size * large.size_px and small.overlap(large) > limits.part_inside
+
+
+def _without_parts(found: list[Spot], limits: Thresholds) -> list[Spot]:
+    boxes = [spot.best.box for spot in found]
+    return [
+        spot
+        for spot, box in zip(found, boxes, strict=True)
+        if not any(is_part(box, b, limits) for b in boxes)
+    ]
 
 
 def assign_sides(found: Sequence[Spot], limits: Thresholds) -> dict[int, Spot]:

@@ -6,19 +6,34 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What counts as a hand. `presence` is the network's presence head, `peak` the median peak of a hand's maps."""
+class Bar:
+    """What a reading must reach to count as a hand.
 
-    presence_found: float = 0.5
-    """To call a hand found: the head is trained with cross entropy, so one half is where it is as often right."""
-    presence_kept: float = 0.25
+    presence: of the network's presence head, a probability. peak: median peak of the hand's 85 belief maps. share: of
+    the crop's side that the hand must span; in a crop made for one hand it spans about 0.74, and where the network
+    sees none its points often gather in a clump, which shrinks with each crop round it.
+    """
+
+    presence: float
+    peak: float
+    share: float
+
+    def shared_by(self, hands: int) -> Bar:
+        """The same in a crop made for so many hands: each spans less of it."""
+        return Bar(self.presence, self.peak, self.share / hands)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What counts as a hand."""
+
+    found: Bar = Bar(0.5, 0.12, 0.35)
+    """To call a hand found. The presence head is trained with cross entropy, so one half is where it is as often right
+    as wrong; belief maps of an undecided network are low and broad, a real hand's median peak lies well above."""
+    kept: Bar = Bar(0.25, 0.06, 0.35)
     """To keep a hand that was there in the last frame: half of the above, or it flickers at the threshold."""
-    presence_hinted: float = 0.2
-    """In a pass over the whole picture, to look closer: hands are small there and a second look costs one crop."""
-    peak_found: float = 0.12
-    """Belief maps of undecided networks are low and broad; a real hand's median peak lies well above."""
-    peak_kept: float = 0.06
-    peak_hinted: float = 0.05
+    hinted: Bar = Bar(0.2, 0.05, 0.1)
+    """In a pass over the picture, to look closer: hands are small there and a second look costs one crop."""
     point_in_box: float = 0.05
     """Points with lower peaks do not stretch the box of a hand: they are guesses."""
     side_ratio: float = 0.2
@@ -26,8 +41,10 @@ class Thresholds:
     same_hand: float = 0.3
     """Two readings are one hand where their joints lie this close on average, in hand sizes: left and right readings
     of one hand lie near 0.1, two hands laid on each other above 0.4."""
-    smallest_in_crop: float = 0.12
-    """In a crop made for it a hand spans about 0.7 of the side; one that spans this little is a smudge."""
+    part_inside: float = 0.75
+    part_size: float = 0.55
+    """A reading is a part of a hand mistaken for a hand where this share of its box lies in that hand's box and it is
+    smaller than this share of it: seen on real pictures with fingers filling a search window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +59,4 @@ class Timing:
     """After a longer gap between frames the motion says nothing any more: start again."""
 
 
-__all__ = ["Thresholds", "Timing"]
+__all__ = ["Bar", "Thresholds", "Timing"]

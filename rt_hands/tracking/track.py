@@ -43,11 +43,12 @@ class Track:
     velocity_px_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     side_log_ratio: float = 0.0
     seen_ns: int = 0
+    confirmed: bool = False
     filter: OneEuro = field(default_factory=OneEuro)
 
     @property
     def alive(self) -> bool:
-        """Seen or held."""
+        """Seen or held, or new and not yet confirmed."""
         return self.state is not State.LOST
 
     def lose(self) -> None:
@@ -56,6 +57,7 @@ class Track:
         self.box = None
         self.velocity_px_s = np.zeros(2)
         self.side_log_ratio = 0.0
+        self.confirmed = False
         self.filter.reset()
 
     def predicted(self, t_ns: int) -> Box | None:
@@ -70,7 +72,7 @@ class Track:
         return float(np.hypot(*self.velocity_px_s)) * max(t_ns - self.seen_ns, 0) * 1e-9
 
     def start(self, sighting: Sighting, t_ns: int) -> None:
-        """A new hand."""
+        """A new hand; `follow` in the next frame confirms it."""
         self.lose()
         self._take(sighting, t_ns)
 
@@ -80,6 +82,7 @@ class Track:
         self.box = box_of(points_px, least_score)
         if self.box is not None:
             self.state, self.points_px, self.seen_ns = State.HELD, points_px, t_ns
+            self.confirmed = True
 
     def follow(self, sighting: Sighting, t_ns: int) -> None:
         """The same hand in the next frame."""
@@ -88,6 +91,7 @@ class Track:
             moved = sighting.points_px[:N_JOINTS, :2].mean(0) - self.points_px[:N_JOINTS, :2].mean(0)
             self.velocity_px_s += VELOCITY_SHARE * (moved / dt - self.velocity_px_s)
         self._take(sighting, t_ns)
+        self.confirmed = True
 
     def weigh_side(self, spot: Spot, side: int) -> None:
         """Add one frame's evidence that this hand is of its side."""

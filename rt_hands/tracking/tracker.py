@@ -14,7 +14,16 @@ from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
 from rt_hands.tracking.crops import Box, crop_round, fine_search_crops, search_crops, share_crop
 from rt_hands.tracking.one_euro import Smoothing
-from rt_hands.tracking.readings import HandsBuilder, Sighting, Spot, assign_sides, distance, sightings, spots
+from rt_hands.tracking.readings import (
+    HandsBuilder,
+    Sighting,
+    Spot,
+    assign_sides,
+    distance,
+    is_part,
+    sightings,
+    spots,
+)
 from rt_hands.tracking.thresholds import Thresholds, Timing
 from rt_hands.tracking.track import SIDE_TURN, State, Track
 from rt_hands.types import Hands2D
@@ -53,8 +62,8 @@ class Tracked:
 class Tracker:
     """Call `plan`, have the crops read in one batch, then `update`; once a frame, times in order.
 
-    A hand is found by a pass over the picture (in turn the whole and windows of it), confirmed in its own crop in the
-    next frame, then followed crop to crop. Times are in ns, so the frame rate may vary.
+    A hand is found by a pass over the picture (in turn the whole and windows of it), looked at in its own crop in the
+    next frame, confirmed and shown in the one after, then followed crop to crop. Times are in ns: frame rates may vary.
     """
 
     def __init__(
@@ -77,8 +86,9 @@ class Tracker:
 
     @property
     def states(self) -> tuple[State, State]:
-        """Right, left."""
-        return self._tracks[0].state, self._tracks[1].state
+        """Right, left; a hand not yet confirmed counts as lost."""
+        right, left = (track.state if track.confirmed else State.LOST for track in self._tracks)
+        return right, left
 
     def reset(self) -> None:
         """Forget both hands, as for another video."""
@@ -151,39 +161,47 @@ class Tracker:
         spare: list[Spot] = []
         for i, look in enumerate(looks):
             if look.hands:
-                seen |= self._take_followed(look, self._spots(read, i, kept=True), t_ns, spare)
+                seen |= self._take_followed(look, self._spots(read, i, look), t_ns, spare)
         seen -= self._drop_double(seen)
         self._hold_or_lose(seen, t_ns)
         self._turn_sides()
         self._hints = []
         for i, look in enumerate(looks):
             if look.closer:
-                spare += self._spots(read, i)
+                spare += self._spots(read, i, look)
             elif not look.hands:
-                self._hint(self._spots(read, i, hinted=True))
+                self._hint(self._spots(read, i, look))
         self._start_new(spare, t_ns)
         return self._report(t_ns)
 
-    def _spots(self, read: Read, crop: int, kept: bool = False, hinted: bool = False) -> list[Spot]:
-        limits = self.limits
-        presence, peak = limits.presence_found, limits.peak_found
-        if kept:
-            presence, peak = limits.presence_kept, limits.peak_kept
-        elif hinted:
-            presence, peak = limits.presence_hinted, limits.peak_hinted
-        return spots(sightings(read, crop, presence, peak, limits), limits)
+    def _spots(self, read: Read, crop: int, look: Look) -> list[Spot]:
+        """The hands in a crop, by the thresholds of what it was read for."""
+        bar = self.limits.found
+        if look.hands:
+            bar = self.limits.kept.shared_by(len(look.hands))
+        elif not look.closer:
+            bar = self.limits.hinted
+        return spots(sightings(read, crop, bar, self.limits), self.limits)
+
+    def _is_strong(self, spot: Spot) -> bool:
+        """Whether a spot is sure enough for a hand that was not there before."""
+        return spot.best.presence >= self.limits.found.presence and spot.best.peak >= self.limits.found.peak
 
     def _take_followed(self, look: Look, found: list[Spot], t_ns: int, spare: list[Spot]) -> set[int]:
         """Give the hands of a crop their spots by place, whatever side they look like; the rest goes to spare."""
         pairs = self._match(look.hands, found)
+        seen = set()
         for hand, spot in pairs.items():
             track = self._tracks[hand]
+            if not track.confirmed and not self._is_strong(spot):
+                continue
+            seen.add(hand)
             track.weigh_side(spot, hand)
             # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.
             own_is_good = spot.evidence(hand) >= OWN_CHANNELS * spot.best.evidence
             track.follow(spot.as_side(hand) if own_is_good else spot.best, t_ns)
         spare += [spot for spot in found if not any(spot is taken for taken in pairs.values())]
-        return set(pairs)
+        return seen
 
     def _match(self, hands: tuple[int, ...], found: list[Spot]) -> dict[int, Spot]:
         """Nearest spots to where the hands were, each spot once; as many pairs as can be."""
@@ -219,7 +237,7 @@ class Tracker:
             if hand in seen or not track.alive:
                 continue
             track.state = State.HELD
-            if t_ns - track.seen_ns > self.timing.hold_ms * 1e6:
+            if not track.confirmed or t_ns - track.seen_ns > self.timing.hold_ms * 1e6:
                 track.lose()
 
     def _turn_sides(self) -> None:
@@ -235,21 +253,17 @@ class Tracker:
         self._hints += [spot.best.box for spot in fresh[: free - len(self._hints)]]
 
     def _is_followed(self, spot: Spot) -> bool:
+        """Whether a spot is a hand already followed, or a part of one."""
         return any(
-            track.alive and self._far(hand, spot) < self.limits.same_hand
+            self._far(hand, spot) < self.limits.same_hand or is_part(spot.best.box, track.box, self.limits)
             for hand, track in enumerate(self._tracks)
+            if track.alive and track.box is not None
         )
 
     def _start_new(self, spare: list[Spot], t_ns: int) -> None:
         """Start hands in free places with spots that are strong enough to be found."""
         limits = self.limits
-        strong = [
-            spot
-            for spot in spare
-            if spot.best.presence >= limits.presence_found
-            and spot.best.peak >= limits.peak_found
-            and not self._is_followed(spot)
-        ]
+        strong = [spot for spot in spare if self._is_strong(spot) and not self._is_followed(spot)]
         for side, spot in assign_sides(strong[:4], limits).items():
             place = side if not self._tracks[side].alive else 1 - side
             allowed = place == side or spot.evidence(place) >= limits.side_ratio * spot.evidence(side)
@@ -261,7 +275,7 @@ class Tracker:
     def _report(self, t_ns: int) -> Tracked:
         hands, measured = HandsBuilder(), HandsBuilder()
         for hand, track in enumerate(self._tracks):
-            if not track.alive or track.box is None:
+            if not track.confirmed or track.box is None:
                 continue
             points = track.points_px.copy()
             if track.state is State.SEEN:
