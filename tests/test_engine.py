@@ -225,6 +225,7 @@ def test_crop_outside_the_picture_is_black():
     assert not out.any()
 
 
+@settings(deadline=None)
 @given(st.integers(-500, 2000), st.integers(-500, 2000), st.integers(8, 3000), st.integers(0, 44))
 def test_map_cells_follow_the_sources_rule(left, top, side, cell):
     """x = x_hm * w / 45 in the input, then cv2.resize's own grid to the picture."""

@@ -14,7 +14,9 @@ from typing import Any, Final
 from rt_hands.errors import MissingPart
 
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
-PIP_LINE: Final = "pip install 'rt_hands[tensorrt]'; on RTX cards also: pip install tensorrt-rtx-cu13 pycuda onnx"
+PIP_LINE: Final = (
+    "pip install 'rt_hands[tensorrt]'; on RTX cards also: pip install tensorrt-rtx-cu13 pycuda onnx"
+)
 
 
 def installed_module() -> str | None:
