@@ -41,7 +41,7 @@ static inline Sight undistorted_sight(const CameraModel& c, Lanes u, Lanes v, La
         const Lanes step_x = (dyy * off_x - dxy * off_y) * scale, step_y = (dxx * off_y - dxy * off_x) * scale;
         x = x + step_x;
         y = y + step_y;
-        moving = step_x * step_x + step_y * step_y > 1e-28 * (1.0 + r2);
+        moving = step_x * step_x + step_y * step_y > 1e-18 * (1.0 + r2);  // the step after it is its square
     } while (any(moving) && ++round < kMaxUndistort);
     const Lanes zero = splat(0.0);
     const Lanes limit = select(moving, splat(-1.0), splat(c.r2_limit));
