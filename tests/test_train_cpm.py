@@ -14,7 +14,15 @@ pytest.importorskip("onnx", reason="export needs onnx: pip install rt_hands[trai
 import cv2  # noqa: E402
 
 from rt_hands.errors import InvalidInput  # noqa: E402
-from rt_hands.training import checkpoint, cpm_networks, export_cpm, train_cpm, validate  # noqa: E402
+from rt_hands.training import (  # noqa: E402
+    checkpoint,
+    compose,
+    cpm_networks,
+    export_cpm,
+    sprite_source,
+    train_cpm,
+    validate,
+)
 from rt_hands.training.loader import Mix  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
 
@@ -78,6 +86,22 @@ def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
 
     given = run_onnx(out, {"image": np.zeros((2, 3, 224, 224), np.float32)})
     assert given["points"].shape == (2, 170, 2) and given["presence"].shape == (2, 2)
+
+
+class TwoSprites:
+    """Two made-up rendered hands, as a folder of shards would give them."""
+
+    def all(self) -> list[compose.Sprite]:
+        rgba = np.full((60, 60, 4), 255, np.uint8)
+        return [compose.Sprite(rgba, picture(i).points_px / 2, np.ones((2, 85), bool)) for i in range(2)]
+
+
+def test_a_run_composed_on_the_device(tmp_path: Path, made_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sprite_source, "open_sprites", lambda folder: TwoSprites())
+    changes = {"compose": "device", "sprites": tmp_path, "minutes": 0.005, "val_pictures": 0}
+    trainer = train_cpm.Trainer(settings(tmp_path, **changes))
+    trainer.run()
+    assert trainer.steps >= 1 and trainer.samples == 4 * trainer.steps
 
 
 def test_trained_trunk_needs_its_weights(tmp_path: Path) -> None:

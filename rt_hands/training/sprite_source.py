@@ -48,6 +48,10 @@ class FolderSprites:
         self._samples += [sample for _, sample in shards.read_samples(new)]
         self._read.update(new)
 
+    def all(self) -> list[Sprite]:
+        """All sprites read so far, unpacked."""
+        return [unpack(sample) for sample in self._samples]
+
     def draw(self, rng: Rng) -> Sprite:
         """One sprite at random."""
         self._refresh()

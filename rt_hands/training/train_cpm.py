@@ -1,7 +1,9 @@
 """Train a CPM: `python -m rt_hands.training.train_cpm --network hand --minutes 55 --out runs/hand`.
 
 Wall-clock driven: one cosine over --minutes, then it stops; --resume goes on with a cut-off run, --init starts a new
-cosine from shipped weights. Writes last.pt, curve.jsonl and overlays of val pictures into --out.
+cosine from shipped weights. Writes last.pt, curve.jsonl and overlays of val pictures into --out. On a shared CPU start
+it with `torchrun --nproc-per-node 2 -m` and --threads 1. On a GPU samples are composed there (--mix.batch-px 6422528
+is 128 pictures of 224 px), and commands of ten minutes follow one another with --resume.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,8 +31,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_HAND
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import Deployed, HandCpm, Name, build
+from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
+from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
 from rt_hands.training.pseudo_label import dense_by_file
@@ -48,7 +51,8 @@ class Settings:
 
     init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
     first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label real`, for the skin
-    points of real pictures. threads: of torch, 0 keeps its own choice.
+    points of real pictures. threads: of torch, 0 keeps its own choice. compose: where samples are made; auto takes the
+    GPU when there is one.
     """
 
     out: Path
@@ -63,6 +67,7 @@ class Settings:
     trunk_lr: float = 3e-4
     threads: int = 0
     workers: int = 1
+    compose: Literal["auto", "workers", "device"] = "auto"
     seed: int = 0
     save_every_min: float = 4.0
     val_pictures: int = 160
@@ -195,28 +200,32 @@ class Trainer:
         self.samples, self.steps = state["samples"], state["steps"]
         return float(state["minutes"])
 
-    def stream(self) -> Stream:
-        """The training data; reads everything into memory."""
-        sprites = None
-        if self.settings.sprites is not None:
+    def batches(self) -> Iterator[Batch]:
+        """The training data, all in memory: composed by worker processes, or on the device where it is a GPU."""
+        settings, sprites = self.settings, None
+        if settings.sprites is not None:
             from rt_hands.training.sprite_source import open_sprites
 
-            sprites = open_sprites(self.settings.sprites)
-        dense = dense_by_file(self.settings.labels) if self.settings.labels is not None else None
+            sprites = open_sprites(settings.sprites)
+        dense = dense_by_file(settings.labels) if settings.labels is not None else None
         pictures, backgrounds = load_real("train", dense), load_backgrounds()
         self.console.print(
             f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
         )
-        size = getattr(self.network, "size_px", None)
-        return Stream(
-            pictures,
-            backgrounds,
-            sprites,
-            self.clock,
-            self.settings.mix,
-            self.settings.seed + 1000 * self.team.rank,
-            size,
+        size, seed = getattr(self.network, "size_px", None), settings.seed + 1000 * self.team.rank
+        on_device = settings.compose == "device" or (
+            settings.compose == "auto" and self.device.type == "cuda"
         )
+        if not on_device:
+            stream = Stream(pictures, backgrounds, sprites, self.clock, settings.mix, seed, size)
+            return iter(loader(stream, settings.workers))
+        if sprites is None:
+            raise InvalidInput("Composing on the device needs rendered hands: --sprites FOLDER.")
+        size = size or INNER_PX
+        banks = sprite_bank(sprites.all(), self.device), picture_bank(pictures, self.device)
+        count = max(4, round(settings.mix.batch_px / size**2))
+        stack = background_stack(backgrounds, self.device)
+        return iter(DeviceStream(*banks, stack, settings.mix, count, size, seed + self.steps))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch and its parts by name."""
@@ -273,7 +282,7 @@ class Trainer:
     def run(self) -> None:
         """Train until the clock is up."""
         self.settings.out.mkdir(parents=True, exist_ok=True)
-        batches = iter(loader(self.stream(), self.settings.workers))
+        batches = self.batches()
         if (
             self.settings.init is not None
             and self.settings.init.suffix == ".onnx"
