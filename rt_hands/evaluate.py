@@ -9,7 +9,10 @@ from rt_hands.errors import run_command
 
 PARTS = {
     "rtc": ("rt_hands.evaluation.rtc", "RTC: the source's table, noise, missing joints, confidence, floors"),
-    "cpm": ("rt_hands.evaluation.cpm", "CPM: the source's table, decoders, real pictures; draws a folder of pictures"),
+    "cpm": (
+        "rt_hands.evaluation.cpm",
+        "CPM: the source's table, decoders, real pictures; draws a folder of pictures",
+    ),
     "rig": ("rt_hands.evaluation.rig", "rendered rigs in mm by number of views; a real rig in px"),
 }
 

@@ -105,9 +105,14 @@ def noisy_truth(noise_px: float, seed: int) -> Look:
         points = np.full((N_POINTS, 3), np.nan, np.float32)
         points[:, :2] = view.truth.points_px + rng.normal(0, noise_px, (N_POINTS, 2))
         points[:, 2] = np.where(np.isfinite(points[:, 0]), 0.8, 0)
-        return Hands2D(points, np.isfinite(points[:, 0]).reshape(N_HANDS, N_HAND).any(1))
+        return Hands2D(points, _any_finite(points))
 
     return look
+
+
+def _any_finite(points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which hands have a point that is there: (170, >=1) -> (2,)."""
+    return np.asarray(np.isfinite(points[:, 0]).reshape(N_HANDS, N_HAND).any(1))
 
 
 def network_look(detector: Detector) -> Look:
@@ -145,7 +150,7 @@ def evaluate_rendered(look: Look, scenes: int, seed: int, pictures: Path | None 
 
 def _measure(errors: Errors, rig: Rig, seen: Sequence[Hands2D], truth_mm: NDArray[np.float64]) -> None:
     state = state_of(truth_mm)
-    wanted = np.isfinite(truth_mm[:, 0]).reshape(N_HANDS, N_HAND).any(1)
+    wanted = _any_finite(truth_mm)
     for count in VIEWS:
         part = rig.subset(rig.ids[:count])
         for way, fusion in WAYS.items():
@@ -234,10 +239,13 @@ def main(argv: Sequence[str]) -> int:
         raise InvalidInput("A real rig needs both --rig FILE and --source VIDEO [VIDEO ...].")
     figures: dict[str, float] = {}
     console = Console()
-    with_network = options.noise_px is None or options.rig
+    with_network = options.noise_px is None or options.rig is not None
     cpm = Cpm.load(options.model, options.engine, options.threads) if with_network else None
     if options.scenes:
-        look = noisy_truth(options.noise_px, options.seed) if cpm is None else network_look(Detector(cpm=cpm))
+        if options.noise_px is not None:
+            look = noisy_truth(options.noise_px, options.seed)
+        else:
+            look = network_look(Detector(cpm=cpm))
         errors = evaluate_rendered(look, options.scenes, options.seed, options.pictures)
         figures |= rendered_figures(errors)
         console.print(_rendered_table(errors), _states_table(errors))
