@@ -398,7 +398,12 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, b
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS))
-@settings(max_examples=80, deadline=None, print_blob=False, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    print_blob=False,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(edits=damages(), cut=st.none() | st.integers(0, 1 << 16))
 def test_damaged_files_give_a_rig_or_a_sentence(
     tmp_path: Path,

@@ -56,7 +56,8 @@ class Detector:
     @cached_property
     def _cv(self) -> Any:
         markers = cv2.aruco.DetectorParameters()
-        markers.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+        # Refining marker corners would, before OpenCV 5, pull those of small markers onto the chessboard's.
+        markers.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_NONE
         return cv2.aruco.CharucoDetector(self.board.cv_board(), cv2.aruco.CharucoParameters(), markers)
 
     def __call__(self, grey: NDArray[np.uint8]) -> Detection:
@@ -110,10 +111,20 @@ def _refine(
 
 
 def _marker_ratio(to_board: NDArray[np.float64], marker_corners: Any, square_mm: float) -> float:
-    """Median side of the markers, laid on the board's plane, over the square."""
-    quads = [_map(to_board, np.reshape(c, (4, 2)).astype(np.float64)) for c in marker_corners]
-    sides = [np.linalg.norm(q - np.roll(q, 1, axis=0), axis=1) for q in quads]
-    return float(np.median(sides) / square_mm) if sides else float("nan")
+    """Median side of the markers, laid on the board's plane, over the square.
+
+    The outline runs through the centres of the outermost dark pixels, so each side is a pixel short: put back.
+    """
+    ratios: list[float] = []
+    for corners in marker_corners:
+        outline = np.reshape(corners, (4, 2)).astype(np.float64)
+        sides_px, sides_mm = (_sides(q) for q in (outline, _map(to_board, outline)))
+        ratios += (sides_mm * (1 + 1 / np.maximum(sides_px, 1)) / square_mm).tolist()
+    return float(np.median(ratios)) if ratios else float("nan")
+
+
+def _sides(quad: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1), np.float64)
 
 
 def looks_mirrored(detector: Detector, grey: NDArray[np.uint8]) -> bool:
