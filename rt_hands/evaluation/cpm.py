@@ -133,7 +133,7 @@ def real(options: Options, console: Console) -> dict[str, Any]:
     """(c) real val pictures, through the detector and through the network alone."""
     labels = _spread(real_hands.trusted_labels("val"), options.limit)
     cpm = Cpm.load(options.model, options.engine, options.threads)
-    ways = {"detector": Detector(cpm=cpm), "network alone": whole_picture(cpm)}
+    ways: dict[str, real_hands.Predict] = {"detector": Detector(cpm=cpm), "network alone": whole_picture(cpm)}
     report: dict[str, Any] = {}
     for way, predict in ways.items():
         results = real_hands.evaluate(track(labels, way, console=console), predict)

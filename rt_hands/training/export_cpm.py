@@ -73,7 +73,7 @@ def real_inputs(count: int, seed: int = 0) -> NDArray[np.float32]:
     pictures = load_real("train")
     chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
     squares = [letterbox(pictures[i].image_rgb(), pictures[i].points_px)[0] for i in chosen]
-    return np.ascontiguousarray(np.array(squares).transpose(0, 3, 1, 2), np.float32) / 255
+    return np.ascontiguousarray(np.array(squares).transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
 class Calibration:

@@ -71,7 +71,7 @@ def label_picture(picture: InterHandPicture, rtc: Rtc, folder: Path, out: Path) 
     for hand in range(N_HANDS):
         both = np.concatenate([joints[hand], surface[hand]])
         projected = picture.camera.project(both)
-        sure = np.isfinite(projected).all(1)
+        sure = np.asarray(np.isfinite(projected).all(1))
         put(label, hand, JOINTS, projected[JOINTS], sure[JOINTS], Source.DATASET)
         put(label, hand, SURFACE, projected[SURFACE], 0.8 * sure[SURFACE], Source.RTC_MULTI_VIEW)
     if not any(np.isfinite(label.points_px[hand_slice(h)]).all(1).sum() > N_JOINTS for h in range(N_HANDS)):

@@ -197,7 +197,7 @@ def label_views(
     for view, name in enumerate(rig.ids):
         label = blank(f"rig/{name}_{index:05d}.jpg")
         for hand in np.flatnonzero(lifted.present):
-            _put_view(label, int(hand), projected[view][hand_slice(hand)], hands[name].hand(int(hand)))
+            _put_view(label, int(hand), projected[view][hand_slice(int(hand))], hands[name].hand(int(hand)))
         if np.isfinite(label.points_px).any():
             made.append(label)
     return made
@@ -231,7 +231,7 @@ def run_rig(options: Options) -> None:
         if any(frame is None for frame in frames.values()):
             break
         if index % options.step == 0:
-            for label in label_views(frames, rig, detect, index):  # type: ignore[arg-type]
+            for label in label_views(frames, rig, detect, index):
                 image = frames[Path(label.file).stem.rsplit("_", 1)[0]]
                 made.append(save_crop(np.asarray(image), label, options.out))
         index += 1

@@ -232,9 +232,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             image = as_input(batch.image)
             if isinstance(self.network, ResNet34):
-                return resnet_loss(*self.network(image), batch)
+                points, presence = self.network(image)
+                return resnet_loss(points, presence, batch)
             if not isinstance(self.network, HandCpm):
-                return cpm_loss(*self.network(image), batch)
+                maps, presence = self.network(image)
+                return cpm_loss(maps, presence, batch)
             maps, presence, joints = self.network.forward_with_joints(image)
         loss, parts = cpm_loss(maps, presence, batch, self.network.offset_cells)
         parts["joints"] = joint_loss(joints, batch)
