@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from rt_hands import paths
 from rt_hands.errors import InvalidInput
 from rt_hands.evaluation import labels
 from rt_hands.layout import JOINT_BONES, N_POINTS
@@ -122,3 +125,47 @@ def test_doubtful_labels_are_dropped() -> None:
     assert not trusted(hand("right", score=0.6))
     assert not trusted(hand("right"), hand("left", score=0.5))
     assert not trusted(hand("right", stretch=3.0))
+
+
+def interhand_copy(root: Path) -> np.ndarray:
+    """One picture of one capture in InterHand2.6M's layout; gives its 42 joints, mm."""
+    joints = np.concatenate([a_hand(4) + [-60, 0, 0], a_hand(5) + [60, 0, 0]])
+    folder = root / "annotations" / "train"
+    folder.mkdir(parents=True)
+    files = {
+        "data": {"images": [{"file_name": "c/f.jpg", "capture": 0, "frame_idx": 7, "camera": "400"}]},
+        "camera": {
+            "0": {
+                "campos": {"400": [0, 0, -900]},
+                "camrot": {"400": np.eye(3).tolist()},
+                "focal": {"400": [700, 700]},
+                "princpt": {"400": [256, 167]},
+            }
+        },
+        "joint_3d": {"0": {"7": {"world_coord": joints.tolist(), "joint_valid": [[1]] * 42}}},
+    }
+    for kind, content in files.items():
+        (folder / f"InterHand2.6M_train_{kind}.json").write_text(json.dumps(content))
+    (root / "images" / "train" / "c").mkdir(parents=True)
+    cv2.imwrite(str(root / "images" / "train" / "c" / "f.jpg"), np.zeros((334, 512, 3), np.uint8))
+    return joints
+
+
+def test_interhand_joints_are_projected_into_the_saved_crop(tmp_path: Path) -> None:
+    if not (paths.weights_dir() / "rtc.onnx").is_file():
+        pytest.skip("The packaged RTC network is absent.")
+    joints = interhand_copy(tmp_path / "data")
+    out = tmp_path / "out"
+    assert pseudo_label.main(["interhand", "--out", str(out), "--data", str(tmp_path / "data")]) == 0
+    (label,) = pseudo_label.read_parts(out)
+    assert (out / label.file).is_file()
+    assert np.isfinite(label.points_px).all() and (label.source[:21] == pseudo_label.Source.DATASET).all()
+    wanted = joints[:, :2] * 700 / (joints[:, 2:] + 900)
+    # InterHand lists each finger from the tip; joint 20 is the wrist, here point 0, and 42's second half is the left.
+    apart = label.points_px[[0, 85]] - label.points_px[[4, 89]]
+    np.testing.assert_allclose(apart, wanted[[20, 41]] - wanted[[0, 21]], atol=1e-2)
+
+
+def test_interhand_names_the_file_it_misses(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="_data.json"):
+        pseudo_label.main(["interhand", "--out", str(tmp_path / "out"), "--data", str(tmp_path)])
