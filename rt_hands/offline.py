@@ -1,0 +1,287 @@
+"""The offline pass over a session in two steps: read every frame, in chunks that are kept; then smooth both ways.
+
+A chunk begins with a lead-in of earlier frames and forgets them, so each is the same whichever were made before it: a
+pass that was cut off and goes on gives what one without a break gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.camera import Rig
+from rt_hands.capture.source import Notice
+from rt_hands.errors import SourceError
+from rt_hands.formats import HandsSample
+from rt_hands.inference.cpm import Cpm
+from rt_hands.layout import N_HAND, N_HANDS
+from rt_hands.paths import write_atomically
+from rt_hands.pipeline import Pipeline, Result
+from rt_hands.session import Session
+from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
+from rt_hands.types import Hands2D, Hands3D
+
+CHUNK: Final = 600
+"""FrameSets: 20 s at 30 fps are lost at most when the pass is cut off."""
+LEAD: Final = 45
+"""A hand is found and its side settled within these 1.5 s; they cost 8 % more work."""
+NO_FRAME: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What was measured in n FrameSets by V cameras; NaN and 0 where absent, frame NO_FRAME where a camera has none.
+
+    index, t_ns: (n,). frame, frame_t_ns: (n, V). points_px: (n, V, 170, 3). presence: (n, V, 2). present: (n, V, 2).
+    world_mm: (n, 170, 3), score, residual_px, views: (n, 170), present_3d: (n, 2): nothing in them without a rig.
+    """
+
+    index: NDArray[np.int64]
+    t_ns: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    frame_t_ns: NDArray[np.int64]
+    points_px: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    world_mm: NDArray[np.float64]
+    score: NDArray[np.float32]
+    residual_px: NDArray[np.float32]
+    views: NDArray[np.int32]
+    present_3d: NDArray[np.bool_]
+
+    @staticmethod
+    def of(results: Sequence[Result], cameras: Sequence[str]) -> Readings:
+        """Gather the measured hands of results, in order."""
+        rows = [_row(result, cameras) for result in results]
+        return Readings(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+    @staticmethod
+    def joined(parts: Sequence[Readings]) -> Readings:
+        """One after the other."""
+        return Readings(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Readings))
+        )
+
+    def save(self, path: Path) -> None:
+        """As .npz, atomically."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> Readings:
+        """Read what `save` wrote."""
+        with np.load(path) as data:
+            return Readings(*(data[f.name] for f in fields(Readings)))
+
+
+def _row(result: Result, cameras: Sequence[str]) -> tuple[NDArray[np.generic], ...]:
+    frame = np.full((2, len(cameras)), NO_FRAME, np.int64)
+    views = [Hands2D.empty()] * len(cameras)
+    for picture, tracked in zip(result.frames.frames, result.views, strict=True):
+        at = cameras.index(picture.camera)
+        frame[:, at] = picture.index, picture.t_ns
+        views[at] = tracked.measured
+    hands = result.rig.measured if result.rig is not None else Hands3D.empty()
+    return (
+        np.int64(result.frames.index),
+        np.int64(result.frames.t_ns),
+        *frame,
+        np.stack([view.points_px for view in views]),
+        np.stack([view.presence for view in views]),
+        np.stack([view.present for view in views]),
+        hands.points_world_mm,
+        hands.score.astype(np.float32),
+        hands.residual_px.astype(np.float32),
+        hands.views.astype(np.int32),
+        hands.present,
+    )
+
+
+# --- the first step: every frame, in chunks -----------------------------------------------------------------
+
+
+class Work:
+    """The folder of finished chunks. Another model, rig, or length of the session starts it anew, told.
+
+    key: what the readings depend on.
+    """
+
+    def __init__(self, folder: Path, key: str, notice: Notice, chunk: int = CHUNK, lead: int = LEAD) -> None:
+        self.folder = folder
+        self.chunk, self.lead = chunk, lead
+        marked = folder / "made_by.json"
+        wanted = json.dumps({"key": key, "chunk": chunk, "lead": lead})
+        try:
+            if folder.is_dir() and (not marked.is_file() or marked.read_text() != wanted):
+                notice(f"{folder} is of another model, rig or version: its chunks are made anew.")
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(marked, wanted.encode())
+        except OSError as error:
+            raise SourceError(
+                f"{folder} can't be written: {error.strerror}. Give --out in another place."
+            ) from error
+
+    def path(self, first: int) -> Path:
+        """Of the chunk that begins with a FrameSet."""
+        return self.folder / f"chunk_{first:08d}.npz"
+
+    def done(self, sets: int) -> int:
+        """Count of FrameSets that are in finished chunks."""
+        starts = range(0, sets, self.chunk)
+        return sum(min(self.chunk, sets - first) for first in starts if self.path(first).is_file())
+
+    def run(
+        self, session: Session, cpm: Cpm, rig: Rig | None, notice: Notice, advance: Callable[[], None]
+    ) -> Readings:
+        """Make the chunks that are absent, give all. advance: called once a new FrameSet."""
+        for first in range(0, len(session), self.chunk):
+            if not self.path(first).is_file():
+                results = self._chunk(session, first, cpm, rig, notice, advance)
+                if results:
+                    Readings.of(results, session.cameras).save(self.path(first))
+        parts = [Readings.load(path) for path in sorted(self.folder.glob("chunk_*.npz"))]
+        if not parts:
+            raise SourceError(f"No picture of {session.folder} can be decoded.")
+        return Readings.joined(parts)
+
+    def _chunk(
+        self,
+        session: Session,
+        first: int,
+        cpm: Cpm,
+        rig: Rig | None,
+        notice: Notice,
+        advance: Callable[[], None],
+    ) -> list[Result]:
+        begin, end = max(first - self.lead, 0), min(first + self.chunk, len(session))
+        results = []
+        with session.replay(realtime=False, first=begin, last=end) as source:
+            for result in Pipeline(source, cpm, smooth=False, rig=rig, notice=notice):
+                if result.frames.index >= first:
+                    # Without the pictures, which would fill the memory.
+                    results.append(_without_pictures(result))
+                    advance()
+        return results
+
+
+def _without_pictures(result: Result) -> Result:
+    small = tuple(replace(f, image_bgr=np.zeros((1, 1, 3), np.uint8)) for f in result.frames.frames)
+    return replace(result, frames=replace(result.frames, frames=small))
+
+
+def fingerprint(model: Path, rig: Rig | None, session: Session, precision: str) -> str:
+    """Names everything that the readings depend on."""
+    from rt_hands import __version__
+
+    digest = hashlib.sha256(model.read_bytes())
+    for camera in rig or ():
+        for array in (camera.K, camera.distortion, camera.cam_from_world):
+            digest.update(array.tobytes())
+    for times in session.times_ns.values():
+        digest.update(times.tobytes())
+    return f"{__version__} {precision} {','.join(session.cameras)} {digest.hexdigest()}"
+
+
+# --- the second step: both ways in time ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A gap that was filled: hand 0 right, 1 left; frames first..last of a camera ("": FrameSets, 3D)."""
+
+    camera: str
+    hand: int
+    first: int
+    last: int
+
+
+def finish_2d(
+    readings: Readings, cameras: Sequence[str], fill_ms: float, smooth: bool = True
+) -> tuple[list[HandsSample], list[Span]]:
+    """Each camera's hands, filled and smoothed, in order of FrameSets; and which gaps were filled.
+
+    A filled hand is present with presence 0.
+    """
+    samples: list[HandsSample] = []
+    spans: list[Span] = []
+    for v, camera in enumerate(cameras):
+        at = np.flatnonzero(readings.frame[:, v] != NO_FRAME)
+        points, present = readings.points_px[at, v].copy(), readings.present[at, v].copy()
+        presence, frame, t_ns = (
+            readings.presence[at, v].copy(),
+            readings.frame[at, v],
+            readings.frame_t_ns[at, v],
+        )
+        for hand in range(N_HANDS):
+            mine = slice(hand * N_HAND, (hand + 1) * N_HAND)
+            path = _path(t_ns, points[:, mine, :2], points[:, mine, 2], present[:, hand])
+            path = _finished(path, fill_ms, smooth)
+            points[:, mine, :2], points[:, mine, 2] = path.points, path.score
+            present[:, hand] = path.present
+            presence[path.filled, hand] = 0
+            spans += _spans(camera, hand, frame, path.filled)
+        samples += [
+            HandsSample(int(frame[i]), int(t_ns[i]), Hands2D(points[i], present[i], presence[i]), camera)
+            for i in range(len(at))
+        ]
+    return sorted(samples, key=lambda s: (s.t_ns, cameras.index(s.camera))), spans
+
+
+def finish_3d(
+    readings: Readings, fill_ms: float, smooth: bool = True
+) -> tuple[list[HandsSample], list[Span]]:
+    """The rig's hands, filled and smoothed, one sample a FrameSet. A filled hand is present with no views."""
+    points, score = readings.world_mm.copy(), readings.score.copy()
+    present, views, residual_px = (
+        readings.present_3d.copy(),
+        readings.views.copy(),
+        readings.residual_px.copy(),
+    )
+    spans: list[Span] = []
+    for hand in range(N_HANDS):
+        mine = slice(hand * N_HAND, (hand + 1) * N_HAND)
+        path = _path(readings.t_ns, points[:, mine], score[:, mine], present[:, hand])
+        path = _finished(path, fill_ms, smooth)
+        points[:, mine], score[:, mine], present[:, hand] = path.points, path.score, path.present
+        views[path.filled, mine], residual_px[path.filled, mine] = 0, np.nan
+        spans += _spans("", hand, readings.index, path.filled)
+    hands = [Hands3D(points[i], score[i], residual_px[i], views[i], present[i]) for i in range(len(points))]
+    return [
+        HandsSample(int(index), int(t_ns), hand)
+        for index, t_ns, hand in zip(readings.index, readings.t_ns, hands, strict=True)
+    ], spans
+
+
+def _path(
+    t_ns: NDArray[np.int64],
+    points: NDArray[np.floating],
+    score: NDArray[np.float32],
+    present: NDArray[np.bool_],
+) -> HandPath:
+    return HandPath(t_ns, points.astype(np.float64), score, present, np.zeros(len(t_ns), bool))
+
+
+def _finished(path: HandPath, fill_ms: float, smooth: bool) -> HandPath:
+    path = fill_gaps(path, fill_ms)
+    return smooth_two_way(path) if smooth else path
+
+
+def _spans(camera: str, hand: int, index: NDArray[np.int64], filled: NDArray[np.bool_]) -> Iterator[Span]:
+    at = 0
+    for is_filled, group in groupby(filled.tolist()):
+        length = len(list(group))
+        if is_filled:
+            yield Span(camera, hand, int(index[at]), int(index[at + length - 1]))
+        at += length

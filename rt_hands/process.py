@@ -1,0 +1,147 @@
+"""python -m rt_hands.process SESSION: the offline pass over every frame of a session, smoothed both ways in time."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rt_hands.camera import Rig
+from rt_hands.capture.source import to_stderr
+from rt_hands.errors import InvalidInput, MissingPart, SourceError, run_command
+from rt_hands.formats import HandsSample, export_hands, load_rig
+from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.models import MODELS, find_model
+from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.paths import weights_dir, write_atomically
+from rt_hands.session import Session
+
+ENDINGS: Final = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Find the hands in every frame of a session, and smooth them with the past and the future known.
+
+    Writes hands.parquet: with a rig the hands in 3D, and beside it hands_2d.parquet of each camera; else 2D.
+    hands.json beside it says how it was made and which gaps were filled; a filled hand has presence 0 (2D) or
+    views 0 (3D). A pass that was cut off goes on where it was.
+    """
+
+    session: Annotated[Path, tyro.conf.Positional]
+    """The session's folder."""
+    out: Path | None = None
+    """File to write, .parquet, .csv or .jsonl. Default: hands.parquet in the session."""
+    model: str = "best"
+    """best (the largest that is packaged), light, int8, quality, or a path to an .onnx file."""
+    engine: str = "auto"
+    """auto, tensorrt, openvino or onnxruntime."""
+    threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
+    rig: str | None = None
+    """Calibration of the cameras. Default: the session's own rig.toml."""
+    fill_ms: float = 200.0
+    """Fill, and mark, absences up to so long; 0 fills none."""
+    smooth: bool = True
+    """Smooth both ways in time; --no-smooth gives what was measured."""
+    again: bool = False
+    """Replace a result that is already there."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Process one session."""
+    options = tyro.cli(
+        Options, args=list(argv), prog="python -m rt_hands.process", description=Options.__doc__
+    )
+    if not options.fill_ms >= 0:
+        raise InvalidInput(f"--fill-ms is {options.fill_ms}; give 0 or more.")
+    out = options.out or options.session / "hands.parquet"
+    _check_out(out, options.again)
+    console = Console(stderr=True)
+    with Session(options.session) as session:
+        rig = load_rig(options.rig) if options.rig else session.rig
+        if rig is not None:
+            rig = rig.subset(session.cameras)
+        _process(session, rig, out, options, console)
+    return 0
+
+
+def best_model() -> str:
+    """The largest network that is in this installation."""
+    return "quality" if (weights_dir() / f"{MODELS['quality'].stem}.onnx").is_file() else "default"
+
+
+def _check_out(out: Path, again: bool) -> None:
+    """Everything that would make hours of work end without a file."""
+    if out.suffix.lower() not in ENDINGS:
+        raise InvalidInput(f"Can't write '{out.name}'. Known endings: {', '.join(ENDINGS)}.")
+    if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise MissingPart("Parquet needs pyarrow: pip install 'rt_hands[export]'. Or give --out hands.csv.")
+    if out.exists() and not again:
+        raise SourceError(f"{out} is already there. Give --again to replace it, or another --out.")
+
+
+def _process(session: Session, rig: Rig | None, out: Path, options: Options, console: Console) -> None:
+    model = find_model(best_model() if options.model == "best" else options.model)
+    cpm = Cpm.load(str(model), options.engine, options.threads)
+    try:
+        cpm.engine.warm_up((1, 2))
+        engine = cpm.engine
+        made_by = {"model": model.name, "engine": f"{engine.name} {engine.device} {engine.precision}"}
+        key = fingerprint(model, rig, session, made_by["engine"])
+        work = Work(out.parent / f".{out.stem}.work", key, to_stderr)
+        with _progress(session, work, console) as advance:
+            readings = work.run(session, cpm, rig, to_stderr, advance)
+    except KeyboardInterrupt:
+        console.print("Cut off. What is done is kept: the same command goes on from there.")
+        raise
+    finally:
+        cpm.close()
+    hands, filled = finish_2d(readings, session.cameras, options.fill_ms, options.smooth)
+    files = {out: hands}
+    if rig is not None:
+        hands_3d, filled_3d = finish_3d(readings, options.fill_ms, options.smooth)
+        files = {out: hands_3d, out.with_stem(f"{out.stem}_2d"): hands}
+        filled = [*filled_3d, *filled]
+    _write(files, filled, {**made_by, "smooth": options.smooth, "fill_ms": options.fill_ms}, console)
+    shutil.rmtree(work.folder)
+
+
+@contextmanager
+def _progress(session: Session, work: Work, console: Console) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done = work.done(len(session))
+    if done:
+        console.print(f"{done} of {len(session)} FrameSets are there from an earlier run.")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(session.folder.name, total=len(session), completed=done)
+        yield lambda: bar.advance(task)
+
+
+def _write(
+    files: dict[Path, list[HandsSample]], filled: Sequence[Span], made_by: dict[str, Any], console: Console
+) -> None:
+    """The tables, then what is said of them."""
+    from rt_hands import __version__
+
+    for path, samples in files.items():
+        export_hands(path, samples)
+        seen = sum(sample.hands.present.any() for sample in samples)
+        console.print(f"{path}: {len(samples)} samples, hands in {seen}.", soft_wrap=True)
+    notes = {"rt_hands": __version__, **made_by, "filled": [asdict(span) for span in filled]}
+    write_atomically(next(iter(files)).with_suffix(".json"), json.dumps(notes, indent=1).encode() + b"\n")
+    console.print(f"{len(filled)} gaps filled and marked.")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
