@@ -145,7 +145,10 @@ def _sample(image: Image, points: Points, weight: NDArray[np.float32], present: 
 def empty_sample(pictures: list[Picture], size: int, backgrounds: list[Image], rng: Rng) -> Sample:
     """A picture without hands: a background, or a part of a real picture beside its hands."""
     image = random_canvas(size, backgrounds, rng, photo=0.9)
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.4:
+        image = _whole(backgrounds[rng.integers(len(backgrounds))], size, rng)
+    elif kind < 0.7:
         beside = _beside_hands(pictures[rng.integers(len(pictures))], rng)
         if beside is not None:
             image = np.asarray(cv2.resize(beside, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -153,6 +156,17 @@ def empty_sample(pictures: list[Picture], size: int, backgrounds: list[Image], r
     return Sample(
         photometric(image, rng), nothing, np.ones(N_POINTS, np.float32), np.zeros(N_HANDS, np.float32)
     )
+
+
+def _whole(image: Image, size: int, rng: Rng) -> Image:
+    """A whole picture in a black square, a little turned and zoomed, as the detector's first look has it."""
+    h, w = image.shape[:2]
+    if rng.random() < 0.5:
+        image = np.ascontiguousarray(image[:, ::-1])
+    centre = np.array([w / 2, h / 2], np.float32)
+    place = tuple(size * rng.uniform(0.42, 0.58, 2))
+    matrix = random_affine(centre, float(max(h, w)), place, size * rng.uniform(0.9, 1.3), rng)
+    return paste(image, matrix, np.zeros((size, size, 3), np.uint8))
 
 
 def _beside_hands(picture: Picture, rng: Rng) -> Image | None:

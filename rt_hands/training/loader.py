@@ -57,8 +57,8 @@ class Clock:
 class Mix:
     """Shares of rendered and real samples (the rest is empty), and pixels per batch."""
 
-    rendered: float = 0.55
-    real: float = 0.40
+    rendered: float = 0.46
+    real: float = 0.42
     batch_px: int = 16 * 184 * 184
 
 
