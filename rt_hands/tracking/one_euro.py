@@ -18,7 +18,7 @@ class Smoothing:
     """
 
     min_cutoff_hz: float = 1.2
-    beta: float = 12.0
+    beta: float = 8.0
     d_cutoff_hz: float = 2.0
 
 
