@@ -164,6 +164,21 @@ def test_interhand_joints_are_projected_into_the_saved_crop(tmp_path: Path) -> N
     # InterHand lists each finger from the tip; joint 20 is the wrist, here point 0, and 42's second half is the left.
     apart = label.points_px[[0, 85]] - label.points_px[[4, 89]]
     np.testing.assert_allclose(apart, wanted[[20, 41]] - wanted[[0, 21]], atol=1e-2)
+    (picture,) = pseudo_label.labelled_pictures(out)
+    assert picture.present.all() and picture.image_rgb().ndim == 3
+    np.testing.assert_array_equal(picture.points_px.reshape(-1, 2), label.points_px)
+
+
+def test_a_view_that_disagrees_is_left_out() -> None:
+    projected = np.random.default_rng(0).uniform(0, 100, (85, 2))
+    seen = np.column_stack([projected + 1, np.ones(85)])
+    label = pseudo_label.blank("rig/a.jpg")
+    assert pseudo_label._put_view(label, 1, projected, seen)
+    assert (label.source[85:106] == pseudo_label.Source.MULTI_VIEW).all()
+    assert 0.9 < label.trust[85] <= 1
+    assert not pseudo_label._put_view(label, 0, projected, seen + [30, 0, 0])
+    assert not pseudo_label._put_view(label, 0, projected, np.full((85, 3), np.nan))
+    assert np.isnan(label.points_px[:85]).all()
 
 
 def test_interhand_names_the_file_it_misses(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from rt_hands.evaluation.labels import is_trusted, read_labels, real_folder, usu
 from rt_hands.layout import HANDS, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.lifting.rtc import Rtc
 from rt_hands.training.dense_fit import dense_points
+from rt_hands.training.pictures import Picture
 
 DENSE_TRUST = 0.6  # a skin point from a single picture is never as sure as a joint the teacher saw
 RIG_RESIDUAL = 0.06  # of the hand's box in a view: beyond it the view's picture is left out
@@ -123,6 +124,20 @@ def dense_by_file(folder: Path) -> dict[str, NDArray[np.float32]]:
     return found
 
 
+def labelled_pictures(folder: Path) -> list[Picture]:
+    """The crops that were saved with their labels (rig, interhand), as training pictures."""
+    found = []
+    for label in read_parts(folder):
+        if (folder / label.file).is_file():
+            points = label.points_px.reshape(N_HANDS, N_HAND, 2)
+            trust = label.trust.reshape(N_HANDS, N_HAND)
+            present = np.isfinite(points[:, :N_JOINTS, 0]).any(1)
+            found.append(
+                Picture(np.fromfile(folder / label.file, np.uint8), points, trust, present, label.file)
+            )
+    return found
+
+
 # --- single pictures -----------------------------------------------------------------------------------------
 
 
@@ -196,22 +211,27 @@ def label_views(
     made = []
     for view, name in enumerate(rig.ids):
         label = blank(f"rig/{name}_{index:05d}.jpg")
-        for hand in np.flatnonzero(lifted.present):
-            _put_view(label, int(hand), projected[view][hand_slice(int(hand))], hands[name].hand(int(hand)))
-        if np.isfinite(label.points_px).any():
+        sure = [
+            _put_view(label, hand, projected[view][hand_slice(hand)], hands[name].hand(hand))
+            for hand in np.flatnonzero(lifted.present).tolist()
+        ]
+        # A view with a hand left unlabelled would teach that it isn't there.
+        if sure and all(sure):
             made.append(label)
     return made
 
 
-def _put_view(label: Labelled, hand: int, points: NDArray[Any], seen: NDArray[Any]) -> None:
-    """Points of one hand in one view, where its own detection agrees with what the others say."""
+def _put_view(label: Labelled, hand: int, points: NDArray[Any], seen: NDArray[Any]) -> bool:
+    """Points of one hand in one view; False, and nothing put, where its own detection disagrees with the others."""
     box = max(float(np.ptp(points[JOINTS], axis=0).max()), 1.0)
     away = np.linalg.norm(seen[JOINTS, :2] - points[JOINTS], axis=1) / box
-    if not np.nanmedian(away) < RIG_RESIDUAL:
-        return
-    trust = 0.5 ** ((np.nanmedian(away) / RIG_RESIDUAL) ** 2)
+    away = away[np.isfinite(away)]
+    if not len(away) or np.median(away) >= RIG_RESIDUAL:
+        return False
+    trust = 0.5 ** ((np.median(away) / RIG_RESIDUAL) ** 2)
     put(label, hand, JOINTS, points[JOINTS], trust, Source.MULTI_VIEW)
     put(label, hand, SURFACE, points[SURFACE], trust * DENSE_TRUST, Source.RTC_MULTI_VIEW)
+    return True
 
 
 def run_rig(options: Options) -> None:

@@ -36,7 +36,7 @@ from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
-from rt_hands.training.pseudo_label import dense_by_file
+from rt_hands.training.pseudo_label import dense_by_file, labelled_pictures
 from rt_hands.training.resnet import ResNet34, regression_loss
 from rt_hands.training.targets import JOINT_WEIGHT, Batch, cpm_loss, joint_loss
 from rt_hands.training.trunk import load_tflite, read_tflite_heads
@@ -50,8 +50,8 @@ class Settings:
     """Options of a training run.
 
     init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
-    first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label real`, for the skin
-    points of real pictures. threads: of torch, 0 keeps its own choice. compose: where samples are made; auto takes the
+    first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label`: the skin points of
+    real pictures, and more pictures from a rig or InterHand2.6M. threads: of torch, 0 keeps its own choice. compose: where samples are made; auto takes the
     GPU when there is one.
     """
 
@@ -209,6 +209,8 @@ class Trainer:
             sprites = open_sprites(settings.sprites)
         dense = dense_by_file(settings.labels) if settings.labels is not None else None
         pictures, backgrounds = load_real("train", dense), load_backgrounds()
+        if settings.labels is not None:
+            pictures += labelled_pictures(settings.labels)
         self.console.print(
             f"{len(pictures)} real pictures, {len(backgrounds)} backgrounds, sprites: {sprites}"
         )
