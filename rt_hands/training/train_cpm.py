@@ -51,8 +51,8 @@ class Settings:
 
     init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
     first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label`: the skin points of
-    real pictures, and more pictures from a rig or InterHand2.6M. threads: of torch, 0 keeps its own choice. compose: where samples are made; auto takes the
-    GPU when there is one.
+    real pictures, and more pictures from a rig or InterHand2.6M. threads: of torch, 0 keeps its own choice.
+    compose: where samples are made; auto takes the GPU when there is one.
     """
 
     out: Path
