@@ -45,7 +45,8 @@ class VideoFile:
             "frag_duration": str(FRAGMENT_US),
             "flush_packets": "1",
         }
-        self._container: Any = av.open(self._file, "w", format="mp4", options=flags)
+        self._output = _Output(self._file)
+        self._container: Any = av.open(self._output, "w", format="mp4", options=flags)
 
     def add(self, image_bgr: Image, t_ns: int) -> None:
         """Append a picture; the first one's time becomes 0. Times that don't rise are moved on by 1 us."""
@@ -73,9 +74,10 @@ class VideoFile:
         try:
             if self._stream is not None:
                 self._mux(None, container)
-            container.close()
         finally:
+            container.close()
             self._file.close()
+        self._check()
 
     def sync(self) -> None:
         """Have the system put on the disk what was written so far, against a loss of power. Any thread."""
@@ -89,6 +91,16 @@ class VideoFile:
             raise SourceError(
                 f"{self.path} can't be written after {self.frames} frames: {error.strerror}."
             ) from error
+        self._check()
+
+    def _check(self) -> None:
+        """Raise for a write that failed, once."""
+        error, self._output.error = self._output.error, None
+        if error is not None:
+            self._output.closed = True
+            raise SourceError(
+                f"{self.path} can't be written after {self.frames} frames: {error.strerror}."
+            ) from error
 
     def __enter__(self) -> VideoFile:
         return self
@@ -97,6 +109,28 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Output:
+    """A file whose writes seem to succeed: PyAV 18 crashes when it closes a container after one that failed.
+
+    error: of the first that failed; nothing is written after it.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        """Write all of it: an unbuffered file takes a part when the disk is nearly full."""
+        left = memoryview(data)
+        try:
+            while left and self.error is None and not self.closed:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
 
 
 def _new_stream(container: Any, image: Image, encoder: Encoder) -> Any:
