@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, LiveSource(readers, notice=lambda _: None) as cameras:
         given = [reader.grabbed for reader in readers]
         cpu_s, start_s = time.process_time(), time.monotonic()
-        with Recorded(cameras, Path(folder) / "session") as recorded:
+        recorded = Recorded(cameras, Path(folder) / "session")
+        with recorded:
             for _ in recorded:
                 if time.monotonic() - start_s >= options.seconds:
                     break
