@@ -11,7 +11,11 @@ PARTS = {
     "core": ("rt_hands.benchmarks.core", "decode, project and triangulate beside NumPy, cv2, torch and DARK"),
     "engine": ("rt_hands.benchmarks.engine", "engines beside the bare onnxruntime and OpenVINO calls"),
     "rtc": ("rt_hands.benchmarks.rtc", "RTC as one graph beside 64 sessions"),
-    "live": ("rt_hands.benchmarks.live", "the whole loop from JPEG to drawn hands, MediaPipe beside it if installed"),
+    "capture": ("rt_hands.benchmarks.capture", "recording simulated cameras: drops, processor time"),
+    "live": (
+        "rt_hands.benchmarks.live",
+        "the whole loop from JPEG to drawn hands, MediaPipe beside it if installed",
+    ),
 }
 
 
