@@ -93,9 +93,13 @@ class Camera:
                 f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0."
             )
         k = _field(self.id, "K", self.K, (3, 3))
-        if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1)):
+        if (
+            k[0, 0] <= 0
+            or k[1, 1] <= 0
+            or not np.allclose(k[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]], (0, 0, 0, 0, 1))
+        ):
             raise InvalidInput(
-                f"Camera '{self.id}': K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
+                f"Camera '{self.id}': K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
             )
         pose = _numbers(self.id, "cam_from_world", self.cam_from_world)
         if pose.shape == (3, 4):
@@ -222,9 +226,9 @@ class Rig:
             self.cam_from_world,
             self.size_px,
         )
-        points_px = points_px.astype(np.float32)
-        points_px[~in_front] = np.nan
-        return points_px
+        pixels = points_px.astype(np.float32)
+        pixels[~in_front] = np.nan
+        return pixels
 
     def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
         """Undistorted image points of every view: (V, N, 2) px -> (V, N, 2) px."""

@@ -78,7 +78,7 @@ class Cpm:
                 cut(image, crop, self._crop)
                 to_input(self._crop, out)
         with clock.stage("infer"):
-            maps, presence = self.engine.run(batch)
+            maps, presence = (np.asarray(out, np.float32) for out in self.engine.run(batch))
         with clock.stage("decode"):
             points = self._decode(maps, crops)
         return Read(points, presence.copy(), crops, maps)

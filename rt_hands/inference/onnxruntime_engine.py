@@ -100,9 +100,10 @@ def _load(model: Path, threads: int | None) -> Any:
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    unloadable: tuple[type[BaseException], ...] = (RuntimeError, ValueError, *_load_errors())
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except (RuntimeError, ValueError, *_load_errors()) as error:
+    except unloadable as error:
         raise InvalidInput(
             f"{model} is no ONNX network that onnxruntime can load: {_first_line(error)}"
         ) from error

@@ -131,7 +131,7 @@ def labelled_pictures(folder: Path) -> list[Picture]:
         if (folder / label.file).is_file():
             points = label.points_px.reshape(N_HANDS, N_HAND, 2)
             trust = label.trust.reshape(N_HANDS, N_HAND)
-            present = np.isfinite(points[:, :N_JOINTS, 0]).any(1)
+            present = np.asarray(np.isfinite(points[:, :N_JOINTS, 0]).any(1))
             found.append(
                 Picture(np.fromfile(folder / label.file, np.uint8), points, trust, present, label.file)
             )

@@ -194,7 +194,9 @@ class RtcBones(nn.Module):
         frames, seen, length = self.frames(bones)
         local = torch.cat([seen.reshape(-1, 60), length.reshape(-1, 20)], dim=1)
         whole = (fixed - self.scaling.joint_mean) / self.scaling.spread
-        body_in = torch.cat([whole.reshape(-1, 3 * N_JOINTS), features[:, 3 * N_JOINTS :], self._scaled(local)], dim=1)
+        body_in = torch.cat(
+            [whole.reshape(-1, 3 * N_JOINTS), features[:, 3 * N_JOINTS :], self._scaled(local)], dim=1
+        )
         out = self.body(body_in).reshape(-1, N_SURFACE, 4)
         change = out[..., :3] * self.scaling.spread * 0.1
         rings = self._rings(fixed, bones, frames, change[:, :N_RING])
