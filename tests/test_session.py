@@ -279,9 +279,8 @@ def test_capture_command_records_and_reports(tmp_path, monkeypatch, capsys):
         assert all(len(stamps) > 5 for stamps in session.times_ns.values())
 
 
-def test_stopping_by_signal_keeps_the_tail(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "open_source", lambda *_, **__: simulated(1))
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+def record_until_signal(folder: str) -> int:
+    """Record one simulated camera; the process gets SIGTERM at frame 30. The exit code."""
 
     class Ticking(SessionWriter):
         def add(self, frame):
@@ -289,12 +288,18 @@ def test_stopping_by_signal_keeps_the_tail(tmp_path, monkeypatch):
             if frame.index == 30:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(recording, "SessionWriter", Ticking)
-    try:
-        assert run_command(command.main, ["--out", str(tmp_path / "s"), "--no-window"]) == 0
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+    command.open_source = lambda *_, **__: simulated(1)
+    recording.SessionWriter = Ticking
+    return run_command(command.main, ["--out", folder, "--no-window"])
+
+
+def test_stopping_by_signal_keeps_the_tail(tmp_path):
+    # In a process of its own: signals to this one, full of other tests' libraries, say nothing about the command.
+    code = f"import sys, test_session as t; sys.exit(t.record_until_signal({str(tmp_path / 's')!r}))"
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     with Session(tmp_path / "s") as session:
         count = session.info.cameras["cam_0"]
         assert session.info.finished and count.dropped == 0
