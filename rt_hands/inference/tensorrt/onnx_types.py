@@ -10,8 +10,8 @@ import numpy as np
 from rt_hands.errors import InvalidInput, MissingPart
 
 PRECISIONS: Final = ("float16", "float32", "int8")
-_KEEP_FLOAT: Final = {"Resize": (1, 2), "Upsample": (1,)}
-"""Inputs that stay float32 by ONNX's own rules: Resize's roi and scales."""
+_KEEP_FLOAT: Final = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2)}
+"""Inputs that stay float32: Resize's roi and scales by ONNX's own rules, Range because TensorRT has no half one."""
 
 _QUANTISED: Final = ("QuantizeLinear", "DequantizeLinear")
 _HALF_SCALES_OPSET: Final = 19  # from here on a float16 tensor may be quantised
@@ -78,6 +78,7 @@ def to_half(model: Any, name: str) -> None:
     """Turn a float32 network into float16 in place, with Casts at its inputs and outputs."""
     onnx = import_onnx()
     graph = model.graph
+    ranges = _float_ranges(onnx, model)
     del graph.value_info[:]
     kept = _kept_float(graph)
     scales = {node.input[1] for node in graph.node if node.op_type in _QUANTISED}
@@ -87,8 +88,34 @@ def to_half(model: Any, name: str) -> None:
     for node in graph.node:
         if not set(node.output) & kept:
             _halve_attributes(onnx, node, name)
+    _cast_ranges(onnx, graph, ranges)
     _cast_edges(onnx, graph)
     onnx.checker.check_model(model)
+
+
+def _float_ranges(onnx: Any, model: Any) -> set[str]:
+    """Outputs of the Range nodes that count in float32."""
+    known = {
+        info.name: info.type.tensor_type.elem_type
+        for info in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    outputs = {node.output[0] for node in model.graph.node if node.op_type == "Range"}
+    return {name for name in outputs if known.get(name) == onnx.TensorProto.FLOAT}
+
+
+def _cast_ranges(onnx: Any, graph: Any, ranges: set[str]) -> None:
+    """Their float32 numbers become float16 where the network takes them up."""
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        if node.op_type == "Range" and node.output[0] in ranges:
+            name = node.output[0]
+            node.output[0] = f"{name}_float"
+            nodes.append(
+                onnx.helper.make_node("Cast", [f"{name}_float"], [name], to=onnx.TensorProto.FLOAT16)
+            )
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def to_signed(model: Any) -> int:
