@@ -8,7 +8,9 @@ and T. `R` is a 3x3 matrix or a Rodrigues vector; x_cam = R x_world + T.
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from rt_hands.formats import fields
 from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
 
+_STAND_IN: Final = "rt_hands_camera_"
 _K = ("camera_matrix", "Camera_Matrix", "K")
 _DISTORTION = ("distortion_coefficients", "Distortion_Coefficients", "dist_coeffs", "D")
 
@@ -79,9 +82,9 @@ def write(rig: Rig) -> bytes:
     storage = cv2.FileStorage("", mode)
     storage.write("units", "mm")
     storage.startWriteStruct("cameras", cv2.FileNode_SEQ)
-    for camera in rig:
+    for i, camera in enumerate(rig):
         storage.startWriteStruct("", cv2.FileNode_MAP)
-        storage.write("name", camera.id)
+        storage.write("name", f"{_STAND_IN}{i}")
         storage.write("image_width", camera.size_px[0])
         storage.write("image_height", camera.size_px[1])
         storage.write("camera_matrix", camera.K.copy())
@@ -90,4 +93,9 @@ def write(rig: Rig) -> bytes:
         storage.write("T", camera.translation_mm.reshape(-1, 1).copy())
         storage.endWriteStruct()
     storage.endWriteStruct()
-    return str(storage.releaseAndGetString()).encode()
+    # OpenCV leaves a lone quote and the like bare, which no YAML reader takes: names are quoted here.
+    text = str(storage.releaseAndGetString())
+    named = re.sub(
+        f'"?{_STAND_IN}([0-9]+)"?', lambda m: json.dumps(rig.ids[int(m[1])], ensure_ascii=False), text
+    )
+    return named.encode()
