@@ -9,7 +9,9 @@ from test_lift import OffsetRtc, as_hands, hands_mm, ring_rig, views_of
 from rt_hands import Hands2D, Rig
 from rt_hands.layout import MIRROR, hand_slice
 from rt_hands.lifting.watch import WINDOW, RigWatch
-from rt_hands.tracking.rig import RigTracker, reproject
+from rt_hands.tracking.rig import RigTracker, advise, reproject
+from rt_hands.tracking.track import State
+from rt_hands.tracking.tracker import Tracker
 
 FRAME_NS = 33_333_333
 
@@ -38,6 +40,19 @@ def test_a_view_that_lost_a_hand_gets_it_back() -> None:
     points[2, hand_slice(1)] = (np.nan, np.nan, 0)
     agreed = tracker(rig).update(named(points, rig), 0).agreed["cam_2"]
     np.testing.assert_allclose(agreed.points_px[:, :2], truth[:, :2], atol=0.01)
+
+
+def test_a_view_is_told_of_whole_hands_only() -> None:
+    """A joint that could not be triangulated once made the view's next crop NaN."""
+    rig = ring_rig(4)
+    agreed = tracker(rig).update(named(views_of(hands_mm(), rig), rig), 0).agreed["cam_0"]
+    broken = Hands2D(agreed.points_px.copy(), agreed.present)
+    broken.points_px[4, :2] = np.nan
+    for hands, told in ((agreed, [State.HELD, State.HELD]), (broken, [State.LOST, State.HELD])):
+        view = Tracker()
+        advise(view, Hands2D.empty(), hands, FRAME_NS, (1280, 720))
+        assert list(view.states) == told
+        assert all(np.isfinite(look.crop.side) for look in view.plan((1280, 720), 2 * FRAME_NS))
 
 
 def test_a_hand_outside_a_picture_is_absent_there() -> None:

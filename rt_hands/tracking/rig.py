@@ -149,7 +149,9 @@ def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size
     for hand in range(N_HANDS):
         points = agreed.hand(hand)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < size_px)).all(1)
-        if agreed.present[hand] and inside.mean() > LEAST_INSIDE:
+        # A track steps on from all its joints: a hand with one that could not be triangulated is no place to start.
+        whole = bool(np.isfinite(points[:, :2]).all())
+        if agreed.present[hand] and whole and inside.mean() > LEAST_INSIDE:
             tracker.tell(hand, points, t_ns)
 
 
