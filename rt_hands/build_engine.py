@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from rt_hands.capture.choose import open_source
-from rt_hands.detector import Detector, crops_for
+from rt_hands.detector import Detector
 from rt_hands.errors import run_command
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import Engine, open_engine
@@ -35,7 +35,7 @@ from rt_hands.inference.tensorrt.engine import (
 from rt_hands.inference.tensorrt.parity import compare, is_cpm, largest_difference, latency_ms
 from rt_hands.inference.tensorrt.quantise import quantise
 from rt_hands.paths import cache_dir, weights_dir, write_atomically
-from rt_hands.tracking.crops import box_of, search_crops
+from rt_hands.tracking.crops import crop_round, search_crops
 from rt_hands.types import Frame, Hands2D
 
 LEAST_SCORE = 0.3
@@ -119,8 +119,8 @@ def _batches(options: Options, cpm: Cpm, console: Console) -> Batches:
 
 
 def _crops(frame: Frame, hands: Hands2D, side_px: int) -> list[NDArray[np.float32]]:
-    boxes = [box for hand in range(2) if (box := box_of(hands.hand(hand), LEAST_SCORE)) is not None]
-    crops = crops_for(boxes) if boxes else search_crops(frame.size_px)[:1]
+    found = [crop_round(hands.hand(h), LEAST_SCORE) for h in range(2) if hands.present[h]]
+    crops = found or search_crops(frame.size_px)[:1]
     bgr, out = np.empty((side_px, side_px, 3), np.uint8), []
     for crop in crops:
         out.append(np.empty((3, side_px, side_px), np.float32))

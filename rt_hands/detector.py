@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.cpm import Cpm
-from rt_hands.inference.preprocess import Crop
-from rt_hands.tracking.crops import Box, crop_round, fine_search_crops, search_crops, share_crop
-from rt_hands.tracking.readings import HandsBuilder, Sighting, Spot, assign_sides, sightings, spots
+from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops
+from rt_hands.tracking.readings import HandsBuilder, Sighting, Spot, assign_sides, distance, sightings, spots
 from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D, Image
 
@@ -20,7 +17,8 @@ class Detector:
     """Finds up to one right and one left hand in a picture of any size.
 
     A coarse pass over the whole picture and large windows of it, in one batch; small windows if that finds nothing.
-    Then crops round what was found, again in one batch, until they sit well. A hand is present only where the
+    Then a crop round each hand found, turned so that it points up, and once more from there: each pass sees the hand
+    more as the network knows hands. A hand is present only where the
     presence head and the belief maps agree in its own crop; otherwise its points are NaN with score 0.
 
     engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
@@ -44,32 +42,34 @@ class Detector:
         limits = self.limits
         found: list[Spot] = []
         for windows in (search_crops, fine_search_crops):
-            found = found or self._look(image_bgr, windows(size_px), limits.hinted, clock)
+            if not found:
+                read = self.cpm([(image_bgr, crop) for crop in windows(size_px)], clock)
+                found = self._all(read)
         for bar in (limits.hinted, limits.found):
-            hands = assign_sides(found, limits)
-            if not hands:
-                break
-            crops = crops_for([spot.best.box for spot in hands.values()])
-            found = self._look(image_bgr, crops, bar.shared_by(2 if len(crops) < len(hands) else 1), clock)
+            hands = [spot.best for spot in assign_sides(found, limits).values()]
+            crops = [crop_round(hand.points_px, limits.point_in_box) for hand in hands]
+            read = self.cpm([(image_bgr, crop) for crop in crops], clock)
+            found = spots(
+                (s for i, hand in enumerate(hands) for s in self._nearest(read, i, hand, bar)), limits
+            )
         return _settle(assign_sides(found, limits))
 
     def close(self) -> None:
         """Free the engine."""
         self.cpm.close()
 
-    def _look(self, image: Image, crops: Sequence[Crop], bar: Bar, clock: StageClock | None) -> list[Spot]:
-        read = self.cpm([(image, crop) for crop in crops], clock)
-        found: list[Sighting] = []
-        for i in range(len(crops)):
-            found += sightings(read, i, bar, self.limits)
-        return spots(found, self.limits)
+    def _all(self, read: Read) -> list[Spot]:
+        """What a pass over the picture hints at."""
+        limits = self.limits
+        return spots(
+            (s for i in range(len(read.crops)) for s in sightings(read, i, limits.hinted, limits)), limits
+        )
 
-
-def crops_for(boxes: Sequence[Box]) -> list[Crop]:
-    """One crop a hand, or one for both where two hands meet."""
-    if len(boxes) == 2 and share_crop(*boxes):
-        return [crop_round(boxes[0].joined(boxes[1]))]
-    return [crop_round(box) for box in boxes]
+    def _nearest(self, read: Read, crop: int, hand: Sighting, bar: Bar) -> list[Sighting]:
+        """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""
+        found = spots(sightings(read, crop, bar, self.limits), self.limits)
+        nearest = min(found, default=None, key=lambda spot: distance(spot.best, hand))
+        return [] if nearest is None else [s for s in nearest.by_side if s is not None]
 
 
 def _settle(hands: dict[int, Spot]) -> Hands2D:

@@ -1,4 +1,4 @@
-"""Where to look: squares round hands, one for both where they meet, and windows over the whole picture."""
+"""Where to look: a square round each hand, turned so that it points up, and windows over the whole picture."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from rt_hands.inference.preprocess import Crop
 MARGIN: Final = 0.35
 """Margin round a hand, as a share of its longer side, both edges together: fingers that open stay inside, and the
 networks fail on tighter crops (FACTS: pad by 15 % or more on each edge)."""
-MEETING: Final = 0.15
-"""Hands share a crop where their boxes overlap by this share of the smaller one."""
+MIDDLE_MCP: Final = 9
 TILE_OVERLAP: Final = 0.4
 """Overlap of neighbouring search windows: a hand as wide as this share of a window lies whole in one of them."""
 
@@ -38,27 +37,12 @@ class Box:
         """(x, y)."""
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
-    def moved(self, dx: float, dy: float) -> Box:
-        """The box shifted by (dx, dy) px."""
-        return Box(self.x0 + dx, self.y0 + dy, self.x1 + dx, self.y1 + dy)
-
-    def joined(self, other: Box) -> Box:
-        """The smallest box round both."""
-        return Box(
-            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
-        )
-
     def overlap(self, other: Box) -> float:
         """Area shared with another box as a share of the smaller one, 0..1."""
         width = min(self.x1, other.x1) - max(self.x0, other.x0)
         height = min(self.y1, other.y1) - max(self.y0, other.y0)
         smaller = min((b.x1 - b.x0) * (b.y1 - b.y0) for b in (self, other))
         return max(width, 0.0) * max(height, 0.0) / smaller if smaller > 0 else 0.0
-
-    def inside(self, crop: Crop) -> bool:
-        """Whether the crop covers the whole box."""
-        x1, y1 = crop.left + crop.side - 1, crop.top + crop.side - 1
-        return crop.left <= self.x0 and crop.top <= self.y0 and self.x1 <= x1 and self.y1 <= y1
 
 
 def box_of(points_px: NDArray[np.floating], least_score: float) -> Box | None:
@@ -71,14 +55,30 @@ def box_of(points_px: NDArray[np.floating], least_score: float) -> Box | None:
     return Box(float(x0), float(y0), float(x1), float(y1))
 
 
-def crop_round(box: Box, motion_px: float = 0.0) -> Crop:
-    """The square crop for a box: margin on all sides, wider by how far the hand may have moved."""
-    return Crop.around(box.centre_px, box.size_px * (1 + MARGIN) + 2 * motion_px)
+def turn_of(points_px: NDArray[np.floating]) -> float:
+    """Where a hand (85, 2 or 3) points, from the wrist to the middle knuckle: rad clockwise from up."""
+    along = points_px[MIDDLE_MCP, :2] - points_px[0, :2]
+    return float(np.arctan2(along[0], -along[1]))
 
 
-def share_crop(a: Box, b: Box) -> bool:
-    """Whether two hands are so close that one crop must hold both: in two crops each would see parts of the other."""
-    return a.overlap(b) > MEETING
+def crop_round(points_px: NDArray[np.floating], least_score: float, motion_px: float = 0.0) -> Crop:
+    """The crop for a hand (85, 3: x, y, score), turned so that it points up: the network errs less on upright hands.
+
+    It holds the points that score enough, with a margin, and is wider by how far the hand may have moved.
+    """
+    turn = turn_of(points_px)
+    c, s = np.cos(turn), np.sin(turn)
+    rotation = np.array([[c, -s], [s, c]])
+    local = sure_of(points_px, least_score) @ rotation
+    low, high = local.min(0), local.max(0)
+    x, y = rotation @ ((low + high) / 2)
+    return Crop.around((x, y), float((high - low).max()) * (1 + MARGIN) + 2 * motion_px, turn)
+
+
+def sure_of(points_px: NDArray[np.floating], least_score: float) -> NDArray[np.floating]:
+    """(N, 2) of the points (85, 3) that score enough; all of them where hardly any do."""
+    sure = points_px[points_px[:, 2] >= least_score, :2]
+    return sure if len(sure) >= 4 else points_px[:, :2]
 
 
 def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:

@@ -18,10 +18,6 @@ class Bar:
     peak: float
     share: float
 
-    def shared_by(self, hands: int) -> Bar:
-        """The same in a crop made for so many hands: each spans less of it."""
-        return Bar(self.presence, self.peak, self.share / hands)
-
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

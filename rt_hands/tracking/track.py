@@ -60,12 +60,11 @@ class Track:
         self.confirmed = False
         self.filter.reset()
 
-    def predicted(self, t_ns: int) -> Box | None:
-        """The box where the hand should be at a time, moved on at its last speed for as long as it is seen."""
-        if self.box is None:
-            return None
-        dx, dy = self.velocity_px_s * (t_ns - self.seen_ns) * 1e-9
-        return self.box.moved(float(dx), float(dy))
+    def predicted(self, t_ns: int) -> NDArray[np.float64]:
+        """The points (85, 3) where they should be at a time, moved on at the hand's last speed."""
+        moved = self.points_px.astype(np.float64)
+        moved[:, :2] += self.velocity_px_s * (t_ns - self.seen_ns) * 1e-9
+        return moved
 
     def motion_px(self, t_ns: int) -> float:
         """How far it goes between the last frame and a time."""

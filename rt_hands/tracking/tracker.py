@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import Box, crop_round, fine_search_crops, search_crops, share_crop
+from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops, sure_of
 from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
@@ -35,14 +34,15 @@ OWN_CHANNELS = 0.5
 hop between two readings of one hand whenever these are about even."""
 STILL = 0.06
 """A crop is kept while the hand stays this close to its middle, in crop sides: moving it adds jitter of its own."""
+STILL_TURN_RAD = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One crop to be read, and why: the hands followed in it; none for a search or a closer look at a hint."""
+    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint."""
 
     crop: Crop
-    hands: tuple[int, ...] = ()
+    hand: int | None = None
     closer: bool = False
 
 
@@ -78,8 +78,8 @@ class Tracker:
         self._tracks = [Track(), Track()]
         for track in self._tracks:
             track.filter.smoothing = smoothing or Smoothing()
-        self._crops: dict[tuple[int, ...], Crop] = {}
-        self._hints: list[Box] = []
+        self._crops: dict[int, Crop] = {}
+        self._hints: list[NDArray[np.float32]] = []
         self._searches = 0
         self._searched_ns: int | None = None
         self._last_ns: int | None = None
@@ -104,7 +104,7 @@ class Tracker:
     def exchange(self) -> None:
         """Right and left under each other's name, as the other views of a rig say."""
         self._tracks.reverse()
-        self._crops = {tuple(sorted(1 - h for h in hands)): crop for hands, crop in self._crops.items()}
+        self._crops = {1 - hand: crop for hand, crop in self._crops.items()}
         for track in self._tracks:
             track.side_log_ratio *= -1
 
@@ -119,28 +119,26 @@ class Tracker:
         if all(track.alive for track in self._tracks):
             return looks
         if self._hints:
-            return looks + [Look(crop_round(box), closer=True) for box in self._hints]
+            return looks + [
+                Look(crop_round(points, self.limits.point_in_box), closer=True) for points in self._hints
+            ]
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
             looks.append(Look(self._next_window(size_px)))
         return looks
 
     def _follow(self, t_ns: int) -> list[Look]:
-        boxes = {
-            hand: box for hand in range(N_HANDS) if (box := self._tracks[hand].predicted(t_ns)) is not None
-        }
-        if len(boxes) == 2 and share_crop(boxes[0], boxes[1]):
-            motion = max(track.motion_px(t_ns) for track in self._tracks)
-            return [self._look((0, 1), boxes[0].joined(boxes[1]), motion)]
-        return [self._look((hand,), box, self._tracks[hand].motion_px(t_ns)) for hand, box in boxes.items()]
+        self._crops = {hand: crop for hand, crop in self._crops.items() if self._tracks[hand].alive}
+        return [self._look(hand, t_ns) for hand, track in enumerate(self._tracks) if track.alive]
 
-    def _look(self, hands: tuple[int, ...], box: Box, motion_px: float) -> Look:
-        crop, last = crop_round(box, motion_px), self._crops.get(hands)
-        if last is not None and _nearly(crop, last) and box.inside(last):
+    def _look(self, hand: int, t_ns: int) -> Look:
+        track, least = self._tracks[hand], self.limits.point_in_box
+        points, last = track.predicted(t_ns), self._crops.get(hand)
+        crop = crop_round(points, least, track.motion_px(t_ns))
+        if last is not None and _nearly(crop, last) and last.holds(sure_of(points, least)):
             crop = last
-        self._crops = {key: value for key, value in self._crops.items() if not set(key) & set(hands)}
-        self._crops[hands] = crop
-        return Look(crop, hands)
+        self._crops[hand] = crop
+        return Look(crop, hand)
 
     def _search_is_due(self, t_ns: int) -> bool:
         return self._searched_ns is None or t_ns - self._searched_ns >= self.timing.search_every_ms * 1e6
@@ -160,8 +158,10 @@ class Tracker:
         seen: set[int] = set()
         spare: list[Spot] = []
         for i, look in enumerate(looks):
-            if look.hands:
-                seen |= self._take_followed(look, self._spots(read, i, look), t_ns, spare)
+            if look.hand is not None and self._take_followed(
+                look.hand, self._spots(read, i, look), t_ns, spare
+            ):
+                seen.add(look.hand)
         seen -= self._drop_double(seen)
         self._hold_or_lose(seen, t_ns)
         self._turn_sides()
@@ -169,7 +169,7 @@ class Tracker:
         for i, look in enumerate(looks):
             if look.closer:
                 spare += self._spots(read, i, look)
-            elif not look.hands:
+            elif look.hand is None:
                 self._hint(self._spots(read, i, look))
         self._start_new(spare, t_ns)
         return self._report(t_ns)
@@ -177,8 +177,8 @@ class Tracker:
     def _spots(self, read: Read, crop: int, look: Look) -> list[Spot]:
         """The hands in a crop, by the thresholds of what it was read for."""
         bar = self.limits.found
-        if look.hands:
-            bar = self.limits.kept.shared_by(len(look.hands))
+        if look.hand is not None:
+            bar = self.limits.kept
         elif not look.closer:
             bar = self.limits.hinted
         return spots(sightings(read, crop, bar, self.limits), self.limits)
@@ -187,29 +187,18 @@ class Tracker:
         """Whether a spot is sure enough for a hand that was not there before."""
         return spot.best.presence >= self.limits.found.presence and spot.best.peak >= self.limits.found.peak
 
-    def _take_followed(self, look: Look, found: list[Spot], t_ns: int, spare: list[Spot]) -> set[int]:
-        """Give the hands of a crop their spots by place, whatever side they look like; the rest goes to spare."""
-        pairs = self._match(look.hands, found)
-        seen = set()
-        for hand, spot in pairs.items():
-            track = self._tracks[hand]
-            if not track.confirmed and not self._is_strong(spot):
-                continue
-            seen.add(hand)
-            track.weigh_side(spot, hand)
-            # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.
-            own_is_good = spot.evidence(hand) >= OWN_CHANNELS * spot.best.evidence
-            track.follow(spot.as_side(hand) if own_is_good else spot.best, t_ns)
-        spare += [spot for spot in found if not any(spot is taken for taken in pairs.values())]
-        return seen
-
-    def _match(self, hands: tuple[int, ...], found: list[Spot]) -> dict[int, Spot]:
-        """Nearest spots to where the hands were, each spot once; as many pairs as can be."""
-        if len(found) < len(hands):
-            options = [dict(zip(chosen, found, strict=True)) for chosen in permutations(hands, len(found))]
-        else:
-            options = [dict(zip(hands, chosen, strict=True)) for chosen in permutations(found, len(hands))]
-        return min(options, key=lambda pairs: sum(self._far(hand, spot) for hand, spot in pairs.items()))
+    def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
+        """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
+        track = self._tracks[hand]
+        spot = min(found, key=lambda spot: self._far(hand, spot), default=None)
+        spare += [other for other in found if other is not spot]
+        if spot is None or (not track.confirmed and not self._is_strong(spot)):
+            return False
+        track.weigh_side(spot, hand)
+        # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.
+        own_is_good = spot.evidence(hand) >= OWN_CHANNELS * spot.best.evidence
+        track.follow(spot.as_side(hand) if own_is_good else spot.best, t_ns)
+        return True
 
     def _far(self, hand: int, spot: Spot) -> float:
         """Distance of a spot from a hand's last place, in hand sizes; 0 for a hand without a past."""
@@ -250,7 +239,7 @@ class Tracker:
         """Remember hands seen in a search, away from those followed, for a closer look in the next frame."""
         free = sum(not track.alive for track in self._tracks)
         fresh = [spot for spot in found if not self._is_followed(spot)]
-        self._hints += [spot.best.box for spot in fresh[: free - len(self._hints)]]
+        self._hints += [spot.best.points_px for spot in fresh[: free - len(self._hints)]]
 
     def _is_followed(self, spot: Spot) -> bool:
         """Whether a spot is a hand already followed, or a part of one."""
@@ -289,6 +278,7 @@ class Tracker:
 
 
 def _nearly(a: Crop, b: Crop) -> bool:
-    """Whether two crops show about the same: centres within `STILL` of a side, sides within a tenth."""
+    """Whether two crops show about the same: centres within `STILL` of a side, sides within a tenth, turned alike."""
     apart = max(abs(p - q) for p, q in zip(a.centre_px, b.centre_px, strict=True))
-    return apart < STILL * b.side and abs(a.side - b.side) < 0.1 * b.side
+    turned = abs((a.turn_rad - b.turn_rad + np.pi) % (2 * np.pi) - np.pi)
+    return apart < STILL * b.side and abs(a.side - b.side) < 0.1 * b.side and turned < STILL_TURN_RAD

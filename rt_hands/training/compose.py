@@ -1,6 +1,7 @@
 """Training samples: crops of real pictures, rendered hands over backgrounds, pictures without hands.
 
-Crops are drawn as the detector meets them: the hands' box takes 22-90 % of a square, one or two hands, any rotation.
+Crops are drawn as the detector meets them: a first look has one or two hands anywhere, 22-90 % of the square, in any
+rotation; a close look is centred on one hand and turned so that this hand points up (`close_look`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rt_hands.training.augment import Image, Rng, photometric
 from rt_hands.training.pictures import Picture
 
 HIDDEN_WEIGHT = 0.5
+CLOSE_SHARE = 0.65  # of the pictures with hands: close looks, which give the points that are shown
+MIDDLE_MCP = 9
 Points = NDArray[np.float32]
 
 
@@ -78,6 +81,25 @@ def random_affine(
     return np.hstack([linear, (np.asarray(target_px) - linear @ centre)[:, None]])
 
 
+def close_look(points: Points, size: int, rng: Rng) -> NDArray[np.float64]:
+    """2 x 3 affine to a crop centred on one hand (85, 2), wrist below and knuckles above, as the last one was off."""
+    up = points[MIDDLE_MCP] - points[0]
+    turn = -np.arctan2(up[0], -up[1]) + rng.normal(0, 0.5 if rng.random() < 0.15 else 0.15)
+    c, s = np.cos(turn), np.sin(turn)
+    rotation = np.array([[c, -s], [s, c]])
+    centre, sides = box_of((points @ rotation.T).astype(np.float32))
+    scale = size * rng.uniform(0.6, 0.85) / max(float(sides.max()), 1.0)
+    linear = rotation * scale * np.exp(rng.normal(0, 0.04, 2))[:, None]
+    middle = size * (0.5 + rng.normal(0, 0.035, 2))
+    return np.hstack([linear, (middle - linear @ rotation.T @ centre)[:, None]])
+
+
+def chain(second: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 2 x 3 affine that does `first`, then `second`."""
+    linear = second[:, :2] @ first[:, :2]
+    return np.hstack([linear, (second[:, :2] @ first[:, 2] + second[:, 2])[:, None]])
+
+
 def random_place(size: int, rng: Rng) -> tuple[float, tuple[float, float]]:
     """How long the hands' box shall be and where its centre: px of a crop of `size`."""
     share = rng.uniform(0.5, 0.88) if rng.random() < 0.6 else rng.uniform(0.22, 0.6)
@@ -125,10 +147,12 @@ def real_sample(picture: Picture, size: int, backgrounds: list[Image], rng: Rng)
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
         points, trust, present = flip_hands(points, image.shape[1]), trust[::-1], present[::-1]
-    one = int(rng.integers(2)) if present.all() and rng.random() < 0.35 else None
-    centre, sides = box_of(points if one is None else points[one])
-    fill, place = random_place(size, rng)
-    matrix = random_affine(centre, float(sides.max()), place, fill, rng)
+    if rng.random() < CLOSE_SHARE:
+        matrix = close_look(points[int(rng.choice(np.flatnonzero(present)))], size, rng)
+    else:
+        centre, sides = box_of(points)
+        fill, place = random_place(size, rng)
+        matrix = random_affine(centre, float(sides.max()), place, fill, rng)
     canvas = paste(image, matrix, random_canvas(size, backgrounds, rng, photo=0.35, black=0.75))
     weight = np.where(present[:, None], trust, 1).astype(np.float32)
     return _sample(photometric(canvas, rng), apply(matrix, points), weight, present)
@@ -211,20 +235,36 @@ def hidden_by(alpha: NDArray[np.float32], points: Points) -> NDArray[np.bool_]:
 
 
 def sprite_sample(
-    first: Sprite, second: Sprite | None, size: int, backgrounds: list[Image], rng: Rng, effects: bool = True
+    first: Sprite,
+    second: Sprite | None,
+    size: int,
+    backgrounds: list[Image],
+    rng: Rng,
+    effects: bool = True,
+    close: float = 0.0,
 ) -> Sample:
-    """One sprite, or two one-hand sprites as right and left hand, over a background; `effects`: a camera's flaws."""
+    """One sprite, or two one-hand sprites as right and left hand, over a background.
+
+    effects: with a camera's flaws. close: share of close looks at one of the hands.
+    """
     canvas = random_canvas(size, backgrounds, rng)
     points = np.full((N_HANDS, N_HAND, 2), np.nan, np.float32)
     weight = np.ones((N_HANDS, N_HAND), np.float32)
     fill, (x, y) = random_place(size, rng)
     places = [(fill, (x, y))] if second is None else _two_places(fill, (x, y), rng)
+    layers: list[tuple[Sprite, NDArray[np.float64]]] = []
     for number, (given, (length, place)) in enumerate(zip([first, second], places, strict=False)):
         if given is None:
             continue
         sprite = _as_side(given, None if second is None else number, rng)
         centre, sides = box_of(sprite.points_px)
-        matrix = random_affine(centre, float(sides.max()), place, length, rng)
+        layers.append((sprite, random_affine(centre, float(sides.max()), place, length, rng)))
+    if rng.random() < close:
+        sprite, matrix = layers[int(rng.integers(len(layers)))]
+        target = sprite.points_px[int(rng.choice(np.flatnonzero(sprite.present)))]
+        look = close_look(apply(matrix, target), size, rng)
+        layers = [(sprite, chain(look, matrix)) for sprite, matrix in layers]
+    for sprite, matrix in layers:
         alpha = blend(canvas, sprite, matrix)
         weight[hidden_by(alpha, points)] = HIDDEN_WEIGHT
         for hand in np.flatnonzero(sprite.present):

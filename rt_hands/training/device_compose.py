@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
-from rt_hands.training.compose import HIDDEN_WEIGHT, Sprite
+from rt_hands.training.compose import CLOSE_SHARE, HIDDEN_WEIGHT, MIDDLE_MCP, Sprite
 from rt_hands.training.loader import PAIR_SHARE, Mix, picture_odds
 from rt_hands.training.pictures import Picture
 from rt_hands.training.targets import Batch
@@ -43,6 +44,23 @@ class Bank:
         """(count,) indices by chance."""
         at = torch.rand(count, generator=chance, device=self.odds.device)
         return torch.searchsorted(self.odds, at).clamp(max=len(self.odds) - 1)
+
+
+class Layer(NamedTuple):
+    """A cut-out for every sample and where it goes.
+
+    rgba: (B, 4, P, P) uint8. points: (B, 2, 85, 2) px of the picture, NaN absent. weight: (B, 2, 85). matrix: (B, 2, 3)
+    from cut-out to picture.
+    """
+
+    rgba: Tensor
+    points: Tensor
+    weight: Tensor
+    matrix: Tensor
+
+    def seen_through(self, look: Tensor) -> Layer:
+        """The layer in pictures moved by affines (B, 2, 3)."""
+        return self._replace(points=apply(look, self.points), matrix=chain(look, self.matrix))
 
 
 def _fit(
@@ -109,6 +127,12 @@ def apply(matrix: Tensor, points: Tensor) -> Tensor:
     """Points (B, ..., 2) through affines (B, 2, 3)."""
     flat = points.flatten(1, -2) @ matrix[:, :, :2].mT + matrix[:, None, :, 2]
     return flat.view(points.shape)
+
+
+def chain(second: Tensor, first: Tensor) -> Tensor:
+    """Affines (B, 2, 3) that do `first`, then `second`."""
+    offset = second[:, :, :2] @ first[:, :, 2:] + second[:, :, 2:]
+    return torch.cat([second[:, :, :2] @ first[:, :, :2], offset], 2)
 
 
 def mirrored(rgba: Tensor, points: Tensor, weight: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,10 +204,8 @@ class DeviceStream:
         plain = self._uniform(0, 255, self.count, 3, 1, 1).expand_as(canvas)
         return torch.where(kind < 0.12, torch.zeros_like(canvas), torch.where(kind < 0.25, plain, canvas))
 
-    def _layer(
-        self, bank: Bank, fill: Tensor, place: Tensor, side: int | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A cut-out for every sample: RGBA (B, 4, S, S), points (B, 2, 85, 2), weight. side: wanted hand, None any."""
+    def _layer(self, bank: Bank, fill: Tensor, place: Tensor, side: int | None) -> Layer:
+        """A cut-out for every sample at its place. side: wanted hand, None any."""
         at = bank.draw(self.count, self.chance)
         rgba, points, weight = bank.rgba[at], bank.points[at], bank.weight[at]
         which = self._uniform(0, 1, self.count) < 0.5
@@ -192,7 +214,7 @@ class DeviceStream:
         rgba, points, weight = mirrored(rgba, points, weight, which)
         matrix = self._affine(points, fill, place)
         weight = torch.where(torch.isfinite(points[..., :1, 0]), weight, torch.ones_like(weight))
-        return warp(rgba, matrix, self.size), apply(matrix, points), weight
+        return Layer(rgba, apply(matrix, points), weight, matrix)
 
     def batch(self) -> Batch:
         """The next batch."""
@@ -205,30 +227,52 @@ class DeviceStream:
         two = rendered & (self._uniform(0, 1, self.count) < PAIR_SHARE)
         small = torch.where(two, fill * self._uniform(0.45, 0.75, self.count), fill)
         away = self._uniform(-0.5, 0.5, self.count, 2) * fill[:, None] * two[:, None]
-        canvas = self._canvas()
-        first = self._layer(self.sprites, small, place + away, side=None)
+        sprite = self._layer(self.sprites, small, place + away, side=None)
         photo = self._layer(self.pictures, fill, place, side=None)
-        layer, points, weight = (_choose(real, b, a) for a, b in zip(first, photo, strict=True))
-        points = _choose(rendered | real, points, torch.full_like(points, torch.nan))
-        weight = _choose(rendered | real, weight, torch.ones_like(weight))
-        canvas = _over(canvas, layer * (rendered | real)[:, None, None, None])
-        canvas, points, weight = self._second(canvas, points, weight, two, small, place - away)
-        return self._finish(canvas, points, weight)
+        first = Layer(*(_choose(real, b, a) for a, b in zip(sprite, photo, strict=True)))
+        second, two = self._second(first.points, two, small, place - away)
+        new = two[:, None] & torch.isfinite(second.points[:, :, 0, 0])
+        look = self._looks(torch.where(new[..., None, None], second.points, first.points))
+        return self._draw(first.seen_through(look), second.seen_through(look), new, rendered | real)
 
-    def _second(
-        self, canvas: Tensor, points: Tensor, weight: Tensor, two: Tensor, fill: Tensor, place: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Lay a hand of the other side over the chosen samples that have one hand; what it covers weighs less."""
+    def _second(self, points: Tensor, two: Tensor, fill: Tensor, place: Tensor) -> tuple[Layer, Tensor]:
+        """A hand of the other side for samples that have one, and which of those chosen (B,) bool can take it."""
         there = torch.isfinite(points[:, :, 0, 0])
-        two = two & (there.sum(1) == 1)
-        pieces = [self._layer(self.sprites, fill, place, side) for side in range(N_HANDS)]
-        layer, new, more = (_choose(there[:, 0], b, a) for a, b in zip(*pieces, strict=True))
-        two = two & (torch.isfinite(new[:, :, 0, 0]).sum(1) == 1)
-        layer = layer * two[:, None, None, None]
-        weight = torch.where(_covered(layer, points), torch.full_like(weight, HIDDEN_WEIGHT), weight)
-        use = two[:, None] & ~there
-        points = torch.where(use[..., None, None], new, points)
-        return _over(canvas, layer), points, torch.where(use[..., None], more, weight)
+        layers = [self._layer(self.sprites, fill, place, side) for side in range(N_HANDS)]
+        second = Layer(*(_choose(there[:, 0], b, a) for a, b in zip(*layers, strict=True)))
+        single = torch.isfinite(second.points[:, :, 0, 0]).sum(1) == 1
+        return second, two & (there.sum(1) == 1) & single
+
+    def _looks(self, points: Tensor) -> Tensor:
+        """Affines (B, 2, 3): for a share of samples a close look at one hand that is there, as `compose` has it."""
+        there = torch.isfinite(points[:, :, 0, 0])
+        chance = self._uniform(0, 1, self.count, N_HANDS) * there
+        hand = torch.nan_to_num(points[torch.arange(self.count, device=self.device), chance.argmax(1)])
+        up = hand[:, MIDDLE_MCP] - hand[:, 0]
+        sigma = torch.where(self._uniform(0, 1, self.count) < 0.15, 0.5, 0.15)
+        turn = -torch.atan2(up[:, 0], -up[:, 1]) + sigma * self._normal(1, self.count)
+        c, s = torch.cos(turn), torch.sin(turn)
+        rotation = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+        local = hand @ rotation.mT
+        low, high = local.amin(1), local.amax(1)
+        scale = self.size * self._uniform(0.6, 0.85, self.count) / (high - low).amax(1).clamp(min=1)
+        linear = rotation * scale[:, None, None] * torch.exp(self._normal(0.04, self.count, 2, 1))
+        middle = self.size * (0.5 + self._normal(0.035, self.count, 2))
+        offset = middle[..., None] - linear @ rotation.mT @ ((low + high) / 2)[..., None]
+        close = (self._uniform(0, 1, self.count) < CLOSE_SHARE) & there.any(1)
+        same = torch.eye(2, 3, device=self.device).expand(self.count, 2, 3)
+        return _choose(close, torch.cat([linear, offset], 2), same)
+
+    def _draw(self, first: Layer, second: Layer, new: Tensor, used: Tensor) -> Batch:
+        """Lay the first cut-outs where used (B,), then the second with its new hands (B, 2)."""
+        points = _choose(used, first.points, torch.full_like(first.points, torch.nan))
+        weight = _choose(used, first.weight, torch.ones_like(first.weight))
+        canvas = _over(self._canvas(), warp(first.rgba, first.matrix, self.size) * used[:, None, None, None])
+        over = warp(second.rgba, second.matrix, self.size) * new.any(1)[:, None, None, None]
+        weight = torch.where(_covered(over, points), torch.full_like(weight, HIDDEN_WEIGHT), weight)
+        points = torch.where(new[..., None, None], second.points, points)
+        weight = torch.where(new[..., None], second.weight, weight)
+        return self._finish(_over(canvas, over), points, weight)
 
     def _finish(self, canvas: Tensor, points: Tensor, weight: Tensor) -> Batch:
         """A camera's flaws, and the truth in the loss's form."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rt_hands.training.augment import Image, Rng
-from rt_hands.training.compose import Sample, Sprite, empty_sample, real_sample, sprite_sample
+from rt_hands.training.compose import CLOSE_SHARE, Sample, Sprite, empty_sample, real_sample, sprite_sample
 from rt_hands.training.pictures import Picture
 from rt_hands.training.targets import Batch
 
@@ -107,7 +107,8 @@ class Stream(IterableDataset[Batch]):
         if self.sprites is not None and kind < rendered:
             first = self.sprites.draw(rng)
             pair = not first.present.all() and rng.random() < PAIR_SHARE
-            return sprite_sample(first, self._single(rng) if pair else None, size, self.backgrounds, rng)
+            second = self._single(rng) if pair else None
+            return sprite_sample(first, second, size, self.backgrounds, rng, close=CLOSE_SHARE)
         if kind < rendered + real:
             picture = self.pictures[int(np.searchsorted(self.odds, rng.random()).clip(0, len(self.odds) - 1))]
             return real_sample(picture, size, self.backgrounds, rng)
