@@ -111,6 +111,10 @@ def test_swapped_sides_are_seen() -> None:
     turned = truth.copy()
     turned[0] = truth[0].reshape(2, 85, 2)[::-1].reshape(N_POINTS, 2)
     assert rendered.side_swapped(data, turned) == 0.25
+    turned[0, 85:] = np.nan  # the other hand is read in its place: still swapped; then neither is found
+    assert rendered.side_swapped(data, turned) == 0.25
+    turned[0] = np.nan
+    assert rendered.side_swapped(data, turned) == 0
 
 
 def test_sheets_are_written_in_pages(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def whole_picture(cpm: Cpm) -> real_hands.Predict:
 
 
 def table(options: Options, console: Console) -> dict[str, dict[str, float]]:
-    """(a) mean px at 224 of every packaged network, beside the source's."""
+    """(a) mean px at 224 of every packaged network on the bare picture, and of the detector, beside the source's."""
     sets = {case: rendered.make_set(case, options.rendered) for case in rendered.CASES}
     rows: dict[str, dict[str, float]] = {}
     for name in NETWORKS:
@@ -81,14 +81,23 @@ def table(options: Options, console: Console) -> dict[str, dict[str, float]]:
             continue
         engine = open_engine(path, options.engine, options.threads)
         read = rendered.resnet_points(engine) if name == "resnet34" else rendered.cpm_points(engine)
-        found = [read(data.images) for data in sets.values()]
-        away = [rendered.errors_px(d, p) for d, p in zip(sets.values(), found, strict=True)]
-        rows[name] = dict(zip(KEYS, (float(a.mean()) for a in away), strict=True))
-        rows[name]["test_two_median_px"] = float(np.median(away[-1]))
-        rows[name]["test_two_swapped"] = rendered.side_swapped(sets["test", "two"], found[-1])
+        rows[name] = _row(sets, read)
         engine.close()
+    detector = Detector(options.engine, options.model, options.threads)
+    rows["detector"] = _row(sets, rendered.detector_points(detector))
+    detector.close()
     _print_table(rows, options.rendered, console)
     return rows
+
+
+def _row(sets: dict[rendered.Case, rendered.RenderedSet], read: rendered.Points) -> dict[str, float]:
+    """The table's figures of one way to read pictures."""
+    found = [read(data.images) for data in sets.values()]
+    away = [rendered.errors_px(d, p) for d, p in zip(sets.values(), found, strict=True)]
+    row = dict(zip(KEYS, (float(a.mean()) for a in away), strict=True))
+    row["test_one_median_px"], row["test_two_median_px"] = (float(np.median(a)) for a in away[2:])
+    row["test_two_swapped"] = rendered.side_swapped(sets["test", "two"], found[-1])
+    return row
 
 
 def _print_table(rows: dict[str, dict[str, float]], count: int, console: Console) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands import _core
+from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import Engine
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
@@ -68,6 +69,15 @@ def cpm_points(engine: Engine, batch: int = 8) -> Points:
     return read
 
 
+def detector_points(detector: Detector) -> Points:
+    """The whole way of a picture through a detector as `Points`: NaN for hands it does not find."""
+
+    def read(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        return np.array([detector(np.ascontiguousarray(i[..., ::-1])).points_px[:, :2] for i in images])
+
+    return read
+
+
 def belief_maps(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Belief maps (B, 171, n, n) of RGB pictures (B, 368, 368, 3); a copy, free of the engine's buffers."""
     inputs = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / 255
@@ -107,6 +117,7 @@ def side_swapped(data: RenderedSet, points: NDArray[np.floating]) -> float:
     if not both.any():
         return float("nan")
     found = points.reshape(truth.shape)[both]
-    kept = np.nanmean(np.linalg.norm(found - truth[both], axis=-1), axis=(1, 2))
-    turned = np.nanmean(np.linalg.norm(found[:, ::-1] - truth[both], axis=-1), axis=(1, 2))
+    kept, turned = (np.linalg.norm(f - truth[both], axis=-1) for f in (found, found[:, ::-1]))
+    # A hand that was not found has no side.
+    kept, turned = (np.nan_to_num(away, nan=INPUT_PX).mean((1, 2)) for away in (kept, turned))
     return float((turned < kept).mean())
