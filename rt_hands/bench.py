@@ -12,10 +12,14 @@ PARTS = {
     "engine": ("rt_hands.benchmarks.engine", "engines beside the bare onnxruntime and OpenVINO calls"),
     "rtc": ("rt_hands.benchmarks.rtc", "RTC as one graph beside 64 sessions"),
     "capture": ("rt_hands.benchmarks.capture", "recording simulated cameras: drops, processor time"),
-    "live": (
-        "rt_hands.benchmarks.live",
-        "the whole loop from JPEG to drawn hands, MediaPipe beside it if installed",
+    "live": ("rt_hands.benchmarks.live", "the whole loop from JPEG to drawn hands, stage by stage"),
+    "hands": (
+        "rt_hands.benchmarks.hands",
+        "speed and hands found, beside MediaPipe in an environment of its own",
     ),
+    "rig": ("rt_hands.benchmarks.rig", "a rig's loop by views and batch"),
+    "all": ("rt_hands.benchmarks.every", "all of the above, each as a process of its own, into one folder"),
+    "report": ("rt_hands.benchmarks.report", "tables and plots of such a folder as docs/REPORT.md"),
 }
 
 

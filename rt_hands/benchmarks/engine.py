@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import tyro
@@ -15,6 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from rt_hands.benchmarks.mediapipe_worker import rss_mb
+from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.inference.engine import ENGINES, Engine, is_installed, open_engine
 from rt_hands.inference.models import find_model
 
@@ -27,24 +27,30 @@ class Options:
     """light, int8, quality, or a path to an .onnx file."""
     threads: int | None = None
     """Threads of the network; default: the library's own choice."""
-    batches: Annotated[tuple[int, ...], tyro.conf.UseAppendAction] = (1, 2)
-    """Batch sizes."""
+    batches: tuple[int, ...] = (1, 2, 4, 8)
+    """Batch sizes: one crop a hand and view."""
     rounds: int = 150
-    """Runs of each; the first tenth is dropped."""
+    """Runs of each at batch 1, fewer at larger ones; the first tenth is dropped."""
     json: str | None = None
     """Write the figures to this file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians over the rounds, ms. overhead: ours over the bare call, in per cent of it, median of paired rounds."""
+    """Times in ms. overhead: ours over the bare call, in per cent of it, median of paired rounds. cpu_ms: processor
+    time of one of our runs, all threads together. rss_mb: the process afterwards, all engines so far in it."""
 
     engine: str
     precision: str
     batch: int
-    bare_ms: float
-    ours_ms: float
+    n: int
+    bare_p50_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
     overhead_percent: float
+    rss_mb: float
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.bench engine", description=Options.__doc__
     )
-    path = find_model(options.model)
+    path, header = find_model(options.model), print_machine()
     rows: list[Row] = []
     for name in ENGINES:
         if not is_installed(name):
@@ -60,12 +66,14 @@ def main(argv: Sequence[str]) -> int:
             continue
         engine = open_engine(path, name, options.threads, quiet=True)
         for batch in options.batches:
-            rows.append(_measure(engine, _bare(engine, path, options.threads, batch), batch, options.rounds))
+            rounds = max(options.rounds // batch, 20)
+            rows.append(_measure(engine, _bare(engine, path, options.threads, batch), batch, rounds))
         engine.close()
     _print(rows, path)
     if options.json:
-        keep = [{field: getattr(row, field) for field in Row.__slots__} for row in rows]
-        Path(options.json).write_text(json.dumps(keep, indent=1) + "\n")
+        write_json(
+            options.json, header, {"engines": [asdict(row) for row in rows], "model": {"file": path.name}}
+        )
     return 0
 
 
@@ -105,24 +113,42 @@ def _measure(engine: Engine, bare: Callable[[], object], batch: int, rounds: int
     (image,) = engine.buffers(batch)
     image[:] = np.random.default_rng(0).random(image.shape, np.float32)
     calls: tuple[Callable[[], object], ...] = (bare, lambda: engine.run(image))
-    times_ms = np.zeros((rounds, 2))
+    times_ms, cpu_ms = np.zeros((rounds, 2)), np.zeros(rounds)
     for i in track(range(rounds), f"{engine.name}, batch {batch}", transient=True):
         # The order alternates, so that neither always runs on the other's warm caches.
         for which in (0, 1) if i % 2 else (1, 0):
-            start = time.perf_counter()
+            cpu_s, start_s = time.process_time(), time.perf_counter()
             calls[which]()
-            times_ms[i, which] = (time.perf_counter() - start) * 1e3
-    times_ms = times_ms[rounds // 10 :]
-    bare_ms, ours_ms = np.median(times_ms, axis=0)
+            times_ms[i, which] = (time.perf_counter() - start_s) * 1e3
+            if which:
+                cpu_ms[i] = (time.process_time() - cpu_s) * 1e3
+    times_ms, cpu_ms = times_ms[rounds // 10 :], cpu_ms[rounds // 10 :]
+    bare_ms = float(np.median(times_ms[:, 0]))
+    p50, p95, p99 = (float(p) for p in np.percentile(times_ms[:, 1], (50, 95, 99)))
     overhead = 100 * float(np.median(times_ms[:, 1] / times_ms[:, 0] - 1))
-    return Row(engine.name, engine.precision, batch, float(bare_ms), float(ours_ms), overhead)
+    times = (bare_ms, p50, p95, p99, float(cpu_ms.mean()))
+    return Row(engine.name, engine.precision, batch, len(times_ms), *times, overhead, rss_mb())
 
 
 def _print(rows: Sequence[Row], path: Path) -> None:
-    table = Table(title=f"{path.name}: p50 ms, bare library call beside Engine.run", title_justify="left")
-    for column in ("engine", "precision", "batch", "bare", "ours", "overhead %"):
+    table = Table(title=f"{path.name}: bare library call beside Engine.run, ms", title_justify="left")
+    columns = (
+        "engine",
+        "precision",
+        "batch",
+        "n",
+        "bare p50",
+        "ours p50",
+        "p95",
+        "p99",
+        "CPU",
+        "overhead %",
+        "MB",
+    )
+    for column in columns:
         table.add_column(column, justify="right" if column not in ("engine", "precision") else "left")
-    for row in rows:
-        figures = (f"{row.bare_ms:.2f}", f"{row.ours_ms:.2f}", f"{row.overhead_percent:+.1f}")
-        table.add_row(row.engine, row.precision, str(row.batch), *figures)
-    Console().print(table)
+    for r in rows:
+        times = (f"{v:.2f}" for v in (r.bare_p50_ms, r.p50_ms, r.p95_ms, r.p99_ms, r.cpu_ms))
+        last = (f"{r.overhead_percent:+.1f}", f"{r.rss_mb:.0f}")
+        table.add_row(r.engine, r.precision, str(r.batch), str(r.n), *times, *last)
+    Console(width=120).print(table)

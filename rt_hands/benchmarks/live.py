@@ -1,16 +1,14 @@
-"""python -m rt_hands.bench live: the whole loop on a 1280x720 MJPEG clip, stage by stage, beside MediaPipe Hands."""
+"""python -m rt_hands.bench live: the whole loop on a 1280x720 MJPEG clip, stage by stage; one hand and two."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -19,6 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from rt_hands.benchmarks.mediapipe_worker import rss_mb
+from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.paced import Played
 from rt_hands.capture.source import Source
@@ -40,8 +40,9 @@ OURS = ("preprocess", "decode", "track", "draw")
 class Options:
     """Speed of the live loop: as fast as it goes, and at a camera's pace for the age of the frame when shown."""
 
-    source: str | None = None
-    """A video with one hand; default: video/one_hand.mp4 of the data folder, else the bundled sample."""
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Videos; default: video/one_hand.mp4 of the data folder where it is, and the bundled sample's first camera with
+    two hands."""
     model: str = "default"
     """light, int8, quality, or a path to an .onnx file."""
     threads: int | None = None
@@ -56,49 +57,63 @@ class Options:
 
 @dataclass(slots=True)
 class Figures:
-    """Of one runner. stages_ms: p50, p95, p99 by stage; ages in frame intervals at 30 fps; overhead: all but JPEG
-    decoding and the network."""
+    """Of one engine on one source. stages_ms: p50, p95, p99 by stage; overhead: all but JPEG decoding and the network.
 
+    hands: mean number found in a picture. cpu_ms: processor time a picture, all threads. frame_ms: of every picture.
+    age: of the frame when drawn, at a camera's pace, in frame intervals at 30 fps.
+    """
+
+    source: str
     name: str
     frames: int = 0
+    hands: float = float("nan")
     fps: float = 0.0
+    frame_p50_p95_p99_ms: tuple[float, ...] = ()
+    cpu_ms: float = float("nan")
+    rss_mb: float = float("nan")
     stages_ms: dict[str, tuple[float, ...]] = field(default_factory=dict)
     overhead_p50_ms: float = float("nan")
     age_p95_intervals: float = float("nan")
-    hand_share: float = float("nan")
+    frame_ms: list[float] = field(default_factory=list, repr=False)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure each engine and MediaPipe, print, write."""
+    """Measure each engine on each source, print, write."""
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.bench live", description=Options.__doc__
     )
-    jpegs = load_jpegs(options.source or _default_source(), options.frames)
+    header, found = print_machine(), []
+    for source in options.source or _default_sources():
+        jpegs = load_jpegs(source, options.frames)
+        found += _measured(options, source, jpegs)
+        _print([figures for figures in found if figures.source == Path(source).name], len(jpegs))
+    if options.soak_minutes > 0:
+        _soak(options, jpegs)
+    if options.json:
+        write_json(options.json, header, {"runs": [asdict(figures) for figures in found]})
+    return 0
+
+
+def _measured(options: Options, source: str, jpegs: Sequence[np.ndarray]) -> list[Figures]:
+    """Each installed engine on one clip, fast and at a camera's pace."""
     found = []
     with Progress(transient=True) as progress:
         for name in [engine for engine in ENGINES if is_installed(engine)]:
-            task = progress.add_task(name, total=2 * len(jpegs))
+            task = progress.add_task(f"{Path(source).name}, {name}", total=2 * len(jpegs))
             cpm = Cpm.load(options.model, name, options.threads)
             cpm.engine.warm_up((1, 2))
-            figures = run_fast(cpm, jpegs, lambda task=task: progress.advance(task))
+            figures = run_fast(cpm, jpegs, Path(source).name, partial(progress.advance, task))
             figures.age_p95_intervals = run_paced(cpm, jpegs)
             progress.update(task, completed=2 * len(jpegs))
             found.append(figures)
             cpm.close()
-        if importlib.util.find_spec("mediapipe"):
-            found.append(run_mediapipe(jpegs))
-    _print(found, len(jpegs))
-    if options.soak_minutes > 0:
-        _soak(options, jpegs)
-    if options.json:
-        Path(options.json).write_text(json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
-    return 0
+    return found
 
 
-def _default_source() -> str:
+def _default_sources() -> list[str]:
     folder = data_dir()
     clip = folder / "video" / "one_hand.mp4" if folder else None
-    return str(clip) if clip is not None and clip.is_file() else "sample"
+    return [*([str(clip)] if clip is not None and clip.is_file() else []), "sample"]
 
 
 def load_jpegs(source: str, frames: int) -> list[np.ndarray]:
@@ -132,28 +147,40 @@ class JpegSource(Source):
             yield FrameSet((Frame(image, "jpeg", i, round(i * 1e9 / CAMERA_FPS)),), i)
 
 
-def run_fast(cpm: Cpm, jpegs: Sequence[np.ndarray], advance: Any = lambda: None) -> Figures:
-    """Every frame, one after the other in one thread: decode, find, draw."""
+def run_fast(
+    cpm: Cpm, jpegs: Sequence[np.ndarray], name: str = "", advance: Callable[[], object] = lambda: None
+) -> Figures:
+    """Every frame, one after the other in one thread: decode, find, draw. The first tenth is not timed."""
     source = JpegSource(jpegs)
     pipeline = Pipeline(source, cpm)
-    seen, whole_ns, start = 0, [], time.perf_counter_ns()
+    hands, whole_ns, cpu_s = 0, [], []
+    start, cpu_start = time.perf_counter_ns(), time.process_time()
     for result in pipeline:
         with pipeline.clock.stage("draw"):
             draw_result(result)
-        seen += bool(result.views[0].measured.present.any())
+        hands += int(result.views[0].measured.present.sum())
         whole_ns.append(time.perf_counter_ns() - start)
-        start = time.perf_counter_ns()
+        cpu_s.append(time.process_time() - cpu_start)
+        start, cpu_start = time.perf_counter_ns(), time.process_time()
         advance()
-    clock = pipeline.clock
-    network = clock.durations_ms("infer")
+    clock, drop = pipeline.clock, len(whole_ns) // 10
     decode = np.array(source.decode_ns) / 1e6
-    overhead = np.array(whole_ns) / 1e6 - network - decode
-    name = f"rt_hands, {cpm.engine.name} {cpm.engine.precision}"
+    whole = np.array(whole_ns) / 1e6
+    overhead = whole - clock.durations_ms("infer") - decode
     stages = {"jpeg": tuple(np.percentile(decode, (50, 95, 99)).tolist()), **clock.percentiles_ms()}
     stages.pop("grab", None)
-    fps = (len(whole_ns) - 1) / (sum(whole_ns[1:]) * 1e-9)
     return Figures(
-        name, len(whole_ns), fps, stages, float(np.median(overhead)), hand_share=seen / len(whole_ns)
+        name,
+        f"{cpm.engine.name} {cpm.engine.precision}",
+        len(whole),
+        hands / len(whole),
+        1e3 / float(whole[drop:].mean()),
+        tuple(np.percentile(whole[drop:], (50, 95, 99)).tolist()),
+        1e3 * float(np.mean(cpu_s[drop:])),
+        rss_mb(),
+        stages,
+        float(np.median(overhead)),
+        frame_ms=whole[drop:].round(3).tolist(),
     )
 
 
@@ -171,31 +198,6 @@ def run_paced(cpm: Cpm, jpegs: Sequence[np.ndarray]) -> float:
     return float(np.percentile(ages[5:] or ages, 95))
 
 
-def run_mediapipe(jpegs: Sequence[np.ndarray]) -> Figures:
-    """MediaPipe Hands, full model, two hands, in video mode on the same JPEGs, drawn with our drawing left out."""
-    from mediapipe.python.solutions.hands import Hands
-
-    hands = Hands(static_image_mode=False, max_num_hands=2, model_complexity=1)
-    times_ns, seen, decode, network = [], 0, [], []
-    for jpeg in jpegs:
-        start = time.perf_counter_ns()
-        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        decoded = time.perf_counter_ns()
-        seen += hands.process(image).multi_hand_landmarks is not None
-        times_ns.append(time.perf_counter_ns() - start)
-        decode.append((decoded - start) / 1e6)
-        network.append(times_ns[-1] / 1e6 - decode[-1])
-    hands.close()
-    stages = {
-        name: tuple(np.percentile(values, (50, 95, 99)).tolist())
-        for name, values in (("jpeg", decode), ("infer", network))
-    }
-    fps = (len(times_ns) - 1) / (sum(times_ns[1:]) * 1e-9)
-    return Figures(
-        "MediaPipe Hands, full, 2 hands", len(times_ns), fps, stages, hand_share=seen / len(times_ns)
-    )
-
-
 def _soak(options: Options, jpegs: Sequence[np.ndarray]) -> None:
     """Loop the clip; memory after the first tenth and at the end."""
     cpm = Cpm.load(options.model, "auto", options.threads)
@@ -206,29 +208,24 @@ def _soak(options: Options, jpegs: Sequence[np.ndarray]) -> None:
         draw_result(result)
         frames += 1
         if not early_mb and time.monotonic() > early_s:
-            early_mb = _memory_mb()
+            early_mb = rss_mb()
         if time.monotonic() > end_s:
             break
     cpm.close()
     Console().print(
-        f"soak: {frames} frames, {_memory_mb() - early_mb:+.1f} MB from minute {0.1 * options.soak_minutes:.1f} on"
+        f"soak: {frames} frames, {rss_mb() - early_mb:+.1f} MB from minute {0.1 * options.soak_minutes:.1f} on"
     )
 
 
-def _memory_mb() -> float:
-    """Resident memory now on Linux, at its highest elsewhere."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def _print(found: Sequence[Figures], frames: int) -> None:
-    table = Table(title=f"{frames} frames of 1280x720 JPEG; ms: p50 / p95", title_justify="left")
+    title = f"{found[0].source}: {frames} frames of 1280x720 JPEG; ms: p50 / p95"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for figures in found:
         table.add_column(figures.name, justify="right")
     table.add_row("frames a second", *(f"{figures.fps:.1f}" for figures in found))
+    table.add_row("whole frame", *("{:.2f} / {:.2f}".format(*f.frame_p50_p95_p99_ms) for f in found))
+    table.add_row("processor time", *(f"{figures.cpu_ms:.2f}" for figures in found))
     for stage in ("jpeg", *OURS[:1], "infer", *OURS[1:]):
         cells = (figures.stages_ms.get(stage) for figures in found)
         table.add_row(stage, *("-" if cell is None else f"{cell[0]:.2f} / {cell[1]:.2f}" for cell in cells))
@@ -236,7 +233,6 @@ def _print(found: Sequence[Figures], frames: int) -> None:
     table.add_row(
         "age when drawn, p95, intervals", *(f"{figures.age_p95_intervals:.2f}" for figures in found)
     )
-    table.add_row("frames with a hand", *(f"{figures.hand_share:.1%}" for figures in found))
+    table.add_row("hands a frame", *(f"{figures.hands:.2f}" for figures in found))
+    table.add_row("memory, MB", *(f"{figures.rss_mb:.0f}" for figures in found))
     Console().print(table)
-    if not importlib.util.find_spec("mediapipe"):
-        Console().print("MediaPipe is not installed: no comparison (pip install mediapipe).")

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.layout import N_JOINTS, N_SURFACE
 from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE, canonicalise
@@ -36,7 +34,7 @@ Feeds = dict[str, NDArray[np.float32]]
 class Options:
     """How long to measure."""
 
-    rounds: int = 100
+    rounds: int = 200
     """Rounds; each runs every candidate five times in a row, the candidates in a new order."""
     threads: tuple[int, ...] = (1, 2)
     """onnxruntime threads of the batched graphs; the 64 sessions run one after the other on one thread each."""
@@ -137,20 +135,20 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(argv), description=__doc__, prog="python -m rt_hands.bench rtc")
     if options.rounds < 1:
         raise InvalidInput(f"{options.rounds} rounds can't be timed; --rounds wants 1 or more.")
+    header = print_machine()
     ms = interleaved(candidates(options.threads), options.rounds)
     slow = float(np.median(ms["rtc2, 64 sessions"]))
-    machine = (
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ort {ort.__version__}"
+    table = Table(
+        title=f"RTC, one pair of hands, ms (onnxruntime {ort.__version__}, n = {_BURST * options.rounds})"
     )
-    table = Table(title=f"RTC, one pair of hands, ms ({machine}, n = {_BURST * options.rounds})")
     for column in ("", "best", "p50", "p95", "p99", "x faster than 64"):
         table.add_column(column, justify="left" if column == "" else "right")
     figures = {}
     for name, values in ms.items():
         best, p50, p95, p99 = np.percentile(values, (0, 50, 95, 99))
-        figures[name] = {"best_ms": best, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+        figures[name] = {"best_ms": best, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "n": len(values)}
         table.add_row(name, *(f"{x:.3f}" for x in (best, p50, p95, p99)), f"{slow / p50:.1f}")
     Console().print(table)
     if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, header, {"one_pair_of_hands": figures})
     return 0

@@ -27,6 +27,7 @@ class Timing:
     p95_us: float
     p99_us: float
     min_us: float
+    max_us: float
     runs: int
 
 
@@ -82,7 +83,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def _timing(name: str, taken_ns: list[int]) -> Timing:
     kept = np.array(taken_ns[len(taken_ns) // 10 :]) / 1e3
     p50, p95, p99 = np.percentile(kept, [50, 95, 99])
-    return Timing(name, float(p50), float(p95), float(p99), float(kept.min()), len(kept))
+    return Timing(name, float(p50), float(p95), float(p99), float(kept.min()), float(kept.max()), len(kept))
 
 
 def print_table(
@@ -108,10 +109,8 @@ def print_machine() -> dict[str, object]:
     return header
 
 
-def write_json(
-    path: str | Path, header: Mapping[str, object], parts: Mapping[str, Mapping[str, object]]
-) -> None:
-    """Write the header and every part; a `Timing` becomes its fields."""
+def write_json(path: str | Path, header: Mapping[str, object], parts: Mapping[str, object]) -> None:
+    """Write the header and every part (tables, or lists of rows); a `Timing` becomes its fields."""
 
     def plain(value: object) -> object:
         if isinstance(value, Timing):

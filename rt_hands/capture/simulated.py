@@ -16,7 +16,7 @@ class SimulatedReader:
     """A camera as a `Reader` for `LiveSource`: soft moving clouds with a little noise, which compress as rooms do.
 
     phase_ms: how much later than the whole period it grabs. The frame's number is written in it as black and white
-    squares, see `read_number`.
+    squares, see `read_number`. grabbed, missed: pictures given, periods that went by unasked.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SimulatedReader:
         self._phase_ns = round(phase_ms * 1e6)
         self._pictures = _pictures(size_px, np.random.default_rng(seed))
         self._next_ns = 0
-        self.grabbed = 0
+        self.grabbed = self.missed = 0
 
     def open(self) -> str:
         """Start the clock."""
@@ -48,6 +48,7 @@ class SimulatedReader:
         now = time.perf_counter_ns()
         missed = max((now - self._next_ns) // self._period_ns, 0)
         self._next_ns += missed * self._period_ns
+        self.missed += missed
         time.sleep(max(self._next_ns - now, 0) * 1e-9)
         self._next_ns += self._period_ns
         t_ns = time.perf_counter_ns()
