@@ -77,7 +77,8 @@ class Camera:
     """A pinhole camera with up to five OpenCV distortion terms.
 
     id: its name. size_px: (width, height). K: (3, 3). distortion: up to (5,) k1 k2 p1 p2 k3.
-    cam_from_world: (4, 4) or (3, 4), translation in mm. Raises InvalidInput that names camera and field.
+    cam_from_world: (4, 4) or (3, 4), translation in mm. clock_offset_ms: how much later (+) than their stamps say its
+    pictures are taken, against the rig's first camera. Raises InvalidInput that names camera and field.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Camera:
     K: NDArray[np.float64]
     distortion: NDArray[np.float64]
     cam_from_world: NDArray[np.float64]
+    clock_offset_ms: float = 0.0
 
     def __post_init__(self) -> None:
         size = _field(self.id, "size_px", self.size_px, (2,))
@@ -111,6 +113,7 @@ class Camera:
             ("K", k),
             ("distortion", _distortion(self.id, self.distortion)),
             ("cam_from_world", pose),
+            ("clock_offset_ms", float(_field(self.id, "clock_offset_ms", self.clock_offset_ms, ()))),
         ):
             object.__setattr__(self, name, value)
 
@@ -193,6 +196,19 @@ class Rig:
         """Camera ids, in order."""
         return tuple(c.id for c in self.cameras)
 
+    @property
+    def clock_offset_ms(self) -> dict[str, float]:
+        """By camera id; see `Camera`."""
+        return {c.id: c.clock_offset_ms for c in self.cameras}
+
+    def with_clock_offsets(self, offset_ms: Mapping[str, float]) -> Rig:
+        """The rig with other offsets for the cameras named. Raises InvalidInput for one that it doesn't have."""
+        for camera in offset_ms:
+            self[camera]
+        return Rig(
+            tuple(replace(c, clock_offset_ms=offset_ms.get(c.id, c.clock_offset_ms)) for c in self.cameras)
+        )
+
     def subset(self, ids: Sequence[str]) -> Rig:
         """The rig of these cameras, in this order."""
         return Rig(tuple(self[i] for i in ids))
@@ -251,7 +267,11 @@ class Rig:
             camera.check_image(sizes_px[camera.id])
 
     def save(self, path: str | Path) -> None:
-        """Write the rig's TOML file, atomically: a crash leaves the old file or the new one."""
+        """Write the rig's TOML file, atomically: a crash leaves the old file or the new one.
+
+        `schema_version`, `units`, and a table [cameras.<id>] a camera with size_px, K, distortion, cam_from_world and,
+        where it is not 0, clock_offset_ms.
+        """
         text = tomli_w.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -278,12 +298,13 @@ class Rig:
 
 
 def _to_table(camera: Camera) -> dict[str, Any]:
-    return {
+    table: dict[str, Any] = {
         "size_px": list(camera.size_px),
         "K": camera.K.tolist(),
         "distortion": camera.distortion.tolist(),
         "cam_from_world": camera.cam_from_world.tolist(),
     }
+    return table | ({"clock_offset_ms": camera.clock_offset_ms} if camera.clock_offset_ms else {})
 
 
 def _from_tables(data: Mapping[str, Any]) -> Rig:
@@ -313,7 +334,7 @@ def _from_table(name: str, table: object) -> Camera:
         if field not in table:
             raise InvalidInput(f"Camera '{name}': {field} is missing.")
     try:
-        return Camera(name, *(table[field] for field in fields))
+        return Camera(name, *(table.get(field, 0.0) for field in (*fields, "clock_offset_ms")))
     except TypeError:
         raise InvalidInput(
             f"Camera '{name}': a field has the wrong type; see `Rig.save` for the form."

@@ -194,3 +194,18 @@ def test_subset_keeps_the_asked_order() -> None:
     assert rig().subset(["cam_2", "cam_0"]).ids == ("cam_2", "cam_0")
     with pytest.raises(InvalidInput, match="no camera 'cam_9'. It has: cam_0, cam_1, cam_2"):
         rig().subset(["cam_9"])
+
+
+def test_clock_offsets_are_kept_and_named(tmp_path) -> None:
+    rig = Rig((camera("a"), camera("b"))).with_clock_offsets({"b": -97.5})
+    assert rig.clock_offset_ms == {"a": 0.0, "b": -97.5}
+    rig.save(tmp_path / "rig.toml")
+    text = (tmp_path / "rig.toml").read_text()
+    assert text.count("clock_offset_ms") == 1 and Rig.load(tmp_path / "rig.toml").clock_offset_ms["b"] == -97.5
+    assert rig["b"].resized((320, 240)).clock_offset_ms == -97.5
+    with pytest.raises(InvalidInput, match="no camera 'c'"):
+        rig.with_clock_offsets({"c": 1.0})
+    for wrong in ('"soon"', "nan"):
+        (tmp_path / "wrong.toml").write_text(text.replace("-97.5", wrong))
+        with pytest.raises(InvalidInput, match="Camera 'b': clock_offset_ms"):
+            Rig.load(tmp_path / "wrong.toml")

@@ -16,6 +16,7 @@ from rt_hands.calibration.observations import Observations
 from rt_hands.camera import Camera, Rig
 from rt_hands.errors import InvalidInput
 
+SURE_CLOCK_S = 0.005  # standard deviation; a board that was held still tells nothing of clocks
 HOLD_OUT_EVERY = 5
 MOST_SETS = 150
 OUTLIER_PX = 1.5  # no corner nearer than this is thrown out ...
@@ -93,13 +94,15 @@ def _without_outliers(seen: Observations, solution: Solution) -> tuple[Observati
 
 
 def rig_of(seen: Observations, solution: Solution) -> Rig:
-    """The rig of a solution, the first camera as the world."""
-    return Rig(
+    """The rig of a solution, the first camera as the world; clock offsets where the board's motion told them."""
+    rig = Rig(
         tuple(
             Camera(c, seen.sizes_px[c], lens.K, lens.distortion, solution.cam_from_world[c])
             for c, lens in solution.lenses.items()
         )
     )
+    known = [c for c, std_s in solution.offset_std_s.items() if std_s < SURE_CLOCK_S]
+    return rig.with_clock_offsets({c: round(1e3 * solution.offset_s[c], 2) for c in known})
 
 
 def _rms_by_camera(seen: Observations, solution: Solution) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rt_hands.capture.devices import find_device, list_devices, missing_device
@@ -26,6 +26,7 @@ def open_source(
     settings: WebcamSettings | None = None,
     notice: Notice = to_stderr,
     cameras: Sequence[str] = (),
+    clock_offset_ms: Mapping[str, float] | None = None,
 ) -> Source:
     """The source for one or several words.
 
@@ -34,6 +35,7 @@ def open_source(
     webcam, or the sample where there is none, told in one line.
     realtime: play files at their own speed and drop late frames, as a camera would.
     cameras: ids that the sources must have, as in a rig file; each word is then `ID=WORD`, or a file named `ID.*`.
+    clock_offset_ms: by camera, see `Camera`; for a session they go before those of its own rig.toml.
     Raises SourceError where it can't be opened, InvalidInput where the words mean nothing.
     """
     words = [source] if isinstance(source, str) else list(source)
@@ -44,12 +46,15 @@ def open_source(
     if len(readers) == len(words):
         for reader, name in zip(readers, names, strict=True):
             reader.camera = name or reader.camera
-        return LiveSource(readers, notice)
+        return LiveSource(readers, notice, clock_offset_ms=clock_offset_ms)
     if readers:
         raise InvalidInput(
             f"Several sources must all be cameras and URLs, or all be files; got: {', '.join(words)}."
         )
-    recorded = _recorded(words[0], notice) if len(words) == 1 else _together(words, names, notice)
+    if len(words) == 1:
+        recorded = _recorded(words[0], notice, clock_offset_ms)
+    else:
+        recorded = _together(words, names, notice, clock_offset_ms)
     if recorded.still:
         return recorded
     return Played(recorded) if realtime else ReadAhead(recorded)
@@ -75,7 +80,12 @@ def _is_whole_rig(word: str) -> bool:
     return word == "sample" or is_session(Path(word))
 
 
-def _together(words: Sequence[str], names: Sequence[str], notice: Notice) -> Source:
+def _together(
+    words: Sequence[str],
+    names: Sequence[str],
+    notice: Notice,
+    clock_offset_ms: Mapping[str, float] | None,
+) -> Source:
     """Several video files as one source; cameras are called by name, or after their files."""
     wrong = [word for word in words if not Path(word).is_file() or Path(word).suffix.lower() in SUFFIXES]
     if wrong:
@@ -83,7 +93,8 @@ def _together(words: Sequence[str], names: Sequence[str], notice: Notice) -> Sou
             f"Several sources must all be cameras and URLs, or all be videos; {wrong[0]} is neither."
         )
     files = [VideoSource(word, notice=notice) for word in words]
-    return TogetherSource(files, [name or Path(word).stem for name, word in zip(names, words, strict=True)])
+    cameras = [name or Path(word).stem for name, word in zip(names, words, strict=True)]
+    return TogetherSource(files, cameras, clock_offset_ms, notice)
 
 
 def _first_camera_or_sample(realtime: bool, settings: WebcamSettings | None, notice: Notice) -> Source:
@@ -109,12 +120,14 @@ def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reade
     raise SourceError(missing_device(f"'{word}'", list_devices()))
 
 
-def _recorded(word: str, notice: Notice) -> Source:
+def _recorded(word: str, notice: Notice, clock_offset_ms: Mapping[str, float] | None) -> Source:
     path = sample_dir() if word == "sample" else Path(word)
     if word == "sample" and not is_session(path):
         raise SourceError(
             "The bundled sample is absent from this installation. Reinstall rt_hands, or give --source."
         )
     if path.is_dir():
-        return SessionSource(path, notice) if is_session(path) else ImageSource(path, notice)
+        if is_session(path):
+            return SessionSource(path, notice, clock_offset_ms=clock_offset_ms)
+        return ImageSource(path, notice)
     return ImageSource(path, notice) if path.suffix.lower() in SUFFIXES else VideoSource(path, notice=notice)

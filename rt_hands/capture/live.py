@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 from typing import Protocol
 
+from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
@@ -19,6 +21,10 @@ DAMAGED_IN_A_ROW = 30
 """One damaged picture is a glitch; so many one after another are a broken camera."""
 BUNDLE_WAIT_S = 0.02
 """How long the first fresh frame of a set waits for the other cameras: over half an interval at 30 fps."""
+SILENT_AFTER_S = 2.0
+"""A camera without a picture for so long is told of, and sets wait for it no more."""
+HELD_POLL_S = 0.002
+"""How often held frames are looked at where cameras' clocks are apart: no thread tells when one is due."""
 
 
 class Reader(Protocol):
@@ -36,15 +42,32 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class _Slot:
-    """The newest frame of one camera, and what became of the others. period_ns: its usual interval, 0 when unknown."""
+    """The newest frame of one camera, and what became of the others. period_ns: its usual interval, 0 when unknown.
 
+    offset_ns: of its clock. hold_ns: frames stay in `held` for so long, until those of the slowest camera are here.
+    """
+
+    offset_ns: int = 0
+    hold_ns: int = 0
+    held: deque[Frame] = field(default_factory=deque)
     frame: Frame | None = None
     last_ns: int | None = None
     period_ns: float = 0.0
     grabbed: int = 0
     dropped: int = 0
     gone_since_s: float | None = None
-    finished: bool = False
+    silent: bool = False
+
+    def put(self, frame: Frame) -> None:
+        """A frame with the stamp of its grab."""
+        self.held.append(replace(frame, t_ns=frame.t_ns + self.offset_ns) if self.offset_ns else frame)
+        self.release(frame.t_ns)
+
+    def release(self, now_ns: int) -> None:
+        """Make the newest frame that has been held long enough the frame to take."""
+        while self.held and self.held[0].t_ns - self.offset_ns + self.hold_ns <= now_ns:
+            self.dropped += self.frame is not None
+            self.frame = self.held.popleft()
 
 
 @dataclass(slots=True)
@@ -59,8 +82,10 @@ class LiveSource(Source):
 
     Opening fails at once where a camera can't be opened. One that goes away later is told of and tried again every
     second, the others go on; SourceError when all have been gone for give_up_after_s.
-    tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait.
+    tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait. It gets
+    the stamps of the grab, sets get them with the clock's offset.
     settings: what each camera said when it was opened.
+    clock_offset_ms: by camera, see `Camera`. Frames of prompt cameras are held until the slowest one's are here.
     """
 
     live = True
@@ -72,6 +97,7 @@ class LiveSource(Source):
         notice: Notice = to_stderr,
         give_up_after_s: float = GIVE_UP_AFTER_S,
         retry_every_s: float = RETRY_EVERY_S,
+        clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
         self.cameras = tuple(reader.camera for reader in readers)
         self.name = ", ".join(reader.name for reader in readers)
@@ -80,9 +106,16 @@ class LiveSource(Source):
         self._retry_every_s = retry_every_s
         self._changed = Condition()
         self._stop = Event()
-        self._running = [_Camera(reader) for reader in readers]
+        offset_ns = offsets_ns(clock_offset_ms or {}, self.cameras)
+        slowest_ns = min(offset_ns.values(), default=0)
+        self._running = [
+            _Camera(reader, _Slot(offset_ns[reader.camera], offset_ns[reader.camera] - slowest_ns))
+            for reader in readers
+        ]
+        self._holds = any(camera.slot.hold_ns for camera in self._running)
         self.settings: tuple[str, ...] = ()
         self._open_all()
+        self._opened_ns = self.now_ns()
 
     def _open_all(self) -> None:
         opened: list[Reader] = []
@@ -122,15 +155,23 @@ class LiveSource(Source):
     def _next_frames(self) -> list[Frame]:
         """Wait for a fresh frame, then shortly for the other cameras; empty after a while without one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._fresh() > 0 or self._stop.is_set(), timeout=0.25)
+            self._wait_until_fresh(1, 0.25)
             if self._fresh():
-                living = sum(camera.slot.gone_since_s is None for camera in self._running)
-                self._changed.wait_for(
-                    lambda: self._fresh() >= living or self._stop.is_set(), timeout=BUNDLE_WAIT_S
-                )
+                self._tell_silent()
+                living = [c for c in self._running if c.slot.gone_since_s is None and not c.slot.silent]
+                self._wait_until_fresh(len(living), BUNDLE_WAIT_S)
             else:
                 self._check_alive()
             return self._take_together()
+
+    def _wait_until_fresh(self, cameras: int, timeout_s: float) -> None:
+        """Until so many cameras have a fresh frame; held frames come due without anybody telling."""
+        end_s = time.monotonic() + timeout_s
+        while self._fresh() < cameras and not self._stop.is_set():
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return
+            self._changed.wait(min(left_s, HELD_POLL_S) if self._holds else left_s)
 
     def _take_together(self) -> list[Frame]:
         """The fresh frames less than half a period after the first of them; later ones stay for the next set."""
@@ -145,7 +186,23 @@ class LiveSource(Source):
         return frames
 
     def _fresh(self) -> int:
+        if self._holds:
+            for camera in self._running:
+                camera.slot.release(self.now_ns())
         return sum(camera.slot.frame is not None for camera in self._running)
+
+    def _tell_silent(self) -> None:
+        """A driver may hang in grab without any error."""
+        now_ns = self.now_ns()
+        for camera in self._running:
+            slot = camera.slot
+            since_ns = self._opened_ns if slot.last_ns is None else slot.last_ns
+            if not slot.silent and slot.gone_since_s is None and now_ns - since_ns > SILENT_AFTER_S * 1e9:
+                slot.silent = True
+                self._notice(
+                    f"{camera.reader.name} has sent no picture for {SILENT_AFTER_S:.0f} s. The other cameras go on "
+                    "without it; check its cable and its exposure."
+                )
 
     def _check_alive(self) -> None:
         gone = [camera.slot.gone_since_s for camera in self._running]
@@ -199,9 +256,11 @@ class LiveSource(Source):
             if slot.last_ns is not None:
                 interval_ns = t_ns - slot.last_ns
                 slot.period_ns += 0.1 * (interval_ns - slot.period_ns) if slot.period_ns else interval_ns
+            if slot.silent:
+                slot.silent = False
+                self._notice(f"{camera.reader.name} sends pictures again.")
             slot.last_ns = t_ns
-            slot.dropped += slot.frame is not None
-            slot.frame = frame
+            slot.put(frame)
             self._changed.notify_all()
 
     def _reopen(self, camera: _Camera) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from itertools import dropwhile
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands.camera import Rig
 from rt_hands.capture.bundle import ABSENT, bundle
+from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.session_info import TIME_BASE, SessionInfo
 from rt_hands.capture.session_times import (
     VideoTimes,
@@ -21,6 +23,7 @@ from rt_hands.capture.session_times import (
     session_times,
 )
 from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.capture.steady import steady_times
 from rt_hands.capture.video import decode
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
@@ -39,19 +42,30 @@ def is_session(folder: Path) -> bool:
 class SessionSource(Source):
     """FrameSets of a session folder, every frame once. A camera that ends early is told of and absent from then on.
 
-    info: what session.json says. times_ns: grab times by camera. sets: (S, V) indices of frames, -1 absent.
-    first, last: give only the sets first <= index < last.
+    info: what session.json says. times_ns: grab times by camera, clocks put right by the offsets of rig.toml; those of
+    clock_offset_ms go before. sets: (S, V) indices of frames, -1 absent. first, last: give only the sets
+    first <= index < last.
     """
 
     def __init__(
-        self, folder: Path, notice: Notice = to_stderr, first: int = 0, last: int | None = None
+        self,
+        folder: Path,
+        notice: Notice = to_stderr,
+        first: int = 0,
+        last: int | None = None,
+        clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
         self.name = str(folder)
         self._notice = notice
         self.info = SessionInfo.load(folder)
         self._containers = open_videos(folder, notice)
-        self.times_ns = session_times(folder, self.info, self._containers, notice)
         self.cameras = tuple(self._containers)
+        offset_ns = offsets_ns(_own_offsets(folder) | dict(clock_offset_ms or {}), self.cameras)
+        stamps = session_times(folder, self.info, self._containers, notice)
+        self.times_ns = {
+            camera: steady_times(times, camera, notice) + offset_ns[camera]
+            for camera, times in stamps.items()
+        }
         self.sets: NDArray[np.int64] = bundle([self.times_ns[camera] for camera in self.cameras])
         if not len(self.sets):
             raise SourceError(f"{folder} holds no picture: the recording ended before the first was written.")
@@ -92,6 +106,11 @@ class SessionSource(Source):
         """Close the files."""
         for container in self._containers.values():
             container.close()
+
+
+def _own_offsets(folder: Path) -> dict[str, float]:
+    path = folder / "rig.toml"
+    return Rig.load(path).clock_offset_ms if path.is_file() else {}
 
 
 class _View:

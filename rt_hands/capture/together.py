@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
-from rt_hands.capture.source import Source
+from rt_hands.capture.offsets import offsets_ns
+from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.capture.steady import Steady
 from rt_hands.errors import InvalidInput
 from rt_hands.types import Frame, FrameSet
 
@@ -18,22 +20,34 @@ class TogetherSource(Source):
     """FrameSets of several files that started at the same moment, every frame once.
 
     names: camera ids, one a source. A frame joins the set whose first frame is less than half a period away; otherwise
-    that view is absent from the set, as it is after a file's end.
+    that view is absent from the set, as it is after a file's end. clock_offset_ms: by camera, see `Camera`; added to
+    the frames' times. notice: told of times that jump, see `Steady`.
     """
 
-    def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        names: Sequence[str],
+        clock_offset_ms: Mapping[str, float] | None = None,
+        notice: Notice = to_stderr,
+    ) -> None:
         if len(set(names)) != len(sources):
             raise InvalidInput(
                 f"{len(sources)} sources need as many different camera names; got {', '.join(names)}."
             )
         self._sources = tuple(sources)
+        self._notice = notice
         self.cameras = tuple(names)
+        self._offset_ns = offsets_ns(clock_offset_ms or {}, self.cameras)
         self.name = ", ".join(source.name for source in sources)
         lengths = [source.length for source in sources]
         self.length = None if None in lengths else max(n for n in lengths if n is not None)
 
     def __iter__(self) -> Iterator[FrameSet]:
-        streams = [_frames(source, name) for source, name in zip(self._sources, self.cameras, strict=True)]
+        streams = [
+            _frames(source, name, self._offset_ns[name], Steady(name, self._notice))
+            for source, name in zip(self._sources, self.cameras, strict=True)
+        ]
         waiting = [list(islice(s, USUAL_PERIODS)) for s in streams]
         tolerance_ns = _half_period_ns(waiting)
         index = 0
@@ -53,8 +67,12 @@ class TogetherSource(Source):
             source.close()
 
 
-def _frames(source: Source, camera: str) -> Iterator[Frame]:
-    return (replace(frame, camera=camera) for frames in source for frame in frames.frames[:1])
+def _frames(source: Source, camera: str, offset_ns: int, steady: Steady) -> Iterator[Frame]:
+    return (
+        replace(frame, camera=camera, t_ns=steady(frame.t_ns) + offset_ns)
+        for frames in source
+        for frame in frames.frames[:1]
+    )
 
 
 def _half_period_ns(waiting: Sequence[Sequence[Frame]]) -> float:

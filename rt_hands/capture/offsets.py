@@ -1,0 +1,34 @@
+"""Cameras whose stamps are late, each by its own latency: the offsets that put their clocks right.
+
+A picture was taken at its stamp plus its camera's `clock_offset_ms`. Every source adds it to the times of the frames
+that it gives, so that bundling, ages and tracking all go by when pictures were taken; recordings keep the stamps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rt_hands.errors import InvalidInput
+
+
+def offsets_ns(offset_ms: Mapping[str, float], cameras: Sequence[str]) -> dict[str, int]:
+    """Whole ns for each of the cameras, 0 where nothing is said; other cameras' offsets are left out."""
+    return {camera: round(1e6 * offset_ms.get(camera, 0.0)) for camera in cameras}
+
+
+def read_offsets(words: Sequence[str]) -> dict[str, float]:
+    """What a user typed, `ID=MS` a word, as {camera: ms}. Raises InvalidInput with an example."""
+    found = {}
+    for word in words:
+        camera, _, number = word.rpartition("=")
+        try:
+            found[camera] = float(number)
+        except ValueError:
+            found[camera] = np.nan
+        if not camera or not np.isfinite(found[camera]):
+            raise InvalidInput(
+                f"A clock offset is written CAMERA=MILLISECONDS, as in cam_1=-97; got '{word}'."
+            )
+    return found

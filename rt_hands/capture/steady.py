@@ -1,0 +1,57 @@
+"""Stamps that jump: a camera whose clock is set while it records."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.capture.source import Notice
+
+LONGEST_GAP_S = 5.0
+"""A camera without a picture for so long is worth a word: it was off, or its clock jumped ahead."""
+
+
+class Steady:
+    """Call with each stamp of one camera, ns; gives it back, moved where that is needed for time to go on.
+
+    A jump back is told of and taken off all later stamps, so that the next picture comes one interval after the last. A
+    jump ahead can't be told from a camera that was off: it is told of, the stamps stay, the view is absent till then.
+    """
+
+    def __init__(self, camera: str, notice: Notice) -> None:
+        self._camera, self._notice = camera, notice
+        self._last_ns: int | None = None
+        self._interval_ns = 0
+        self._shift_ns = 0
+        self._count = 0
+
+    def __call__(self, stamp_ns: int) -> int:
+        t_ns = stamp_ns + self._shift_ns
+        if self._last_ns is not None:
+            step_ns = t_ns - self._last_ns
+            if step_ns <= 0:
+                self._notice(
+                    f"Camera '{self._camera}': its clock jumps back by {-step_ns * 1e-9:.2f} s at picture "
+                    f"{self._count}; its later pictures are taken to follow on."
+                )
+                self._shift_ns += max(self._interval_ns, 1) - step_ns
+                t_ns = self._last_ns + max(self._interval_ns, 1)
+            elif step_ns > LONGEST_GAP_S * 1e9:
+                self._notice(
+                    f"Camera '{self._camera}' has no picture for {step_ns * 1e-9:.1f} s before picture {self._count}: it "
+                    "was off, or its clock jumped. The other views go on without it."
+                )
+            else:
+                self._interval_ns = step_ns
+        self._last_ns = t_ns
+        self._count += 1
+        return t_ns
+
+
+def steady_times(times_ns: NDArray[np.int64], camera: str, notice: Notice) -> NDArray[np.int64]:
+    """`Steady` on all the stamps of a recording."""
+    steps = np.diff(times_ns)
+    if not len(steps) or (steps.min() > 0 and steps.max() <= LONGEST_GAP_S * 1e9):
+        return times_ns
+    steady = Steady(camera, notice)
+    return np.array([steady(int(t)) for t in times_ns], np.int64)

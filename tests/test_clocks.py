@@ -1,0 +1,147 @@
+"""Cameras whose clocks are apart, jump, or fall silent: put right, told in one sentence, and the rest goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_camera import camera
+from test_capture import Scripted, Stamped, grey, take, write_session, write_video
+
+from rt_hands import InvalidInput, Rig
+from rt_hands.capture import live, open_source
+from rt_hands.capture.live import LiveSource
+from rt_hands.capture.offsets import read_offsets
+from rt_hands.capture.session_files import SessionSource
+from rt_hands.capture.steady import steady_times
+from rt_hands.capture.together import TogetherSource
+from rt_hands.types import Frame
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def test_offsets_are_read_from_words() -> None:
+    assert read_offsets(["cam_1=-97", "a=b=2.5"]) == {"cam_1": -97.0, "a=b": 2.5}
+    for wrong in ("cam_1", "cam_1=", "=5", "cam_1=soon", "cam_1=nan"):
+        with pytest.raises(InvalidInput, match="as in cam_1=-97; got"):
+            read_offsets([wrong])
+
+
+def test_files_are_bundled_by_when_pictures_were_taken() -> None:
+    """Camera b's stamps are 97 ms late at 6 fps: its picture n + 1 belongs to a's picture n."""
+    times = (np.arange(8) * 1e9 / 6).astype(np.int64)
+    sources = [Stamped(times), Stamped(times)]
+    together = TogetherSource(sources, ("a", "b"), {"b": -97.0})
+    sets = list(together)
+    assert [f.camera for f in sets[0].frames] == ["b"] and [f.camera for f in sets[-1].frames] == ["a"]
+    for frames in sets[1:-1]:
+        a, b = frames.frames
+        assert b.index == a.index + 1 and frames.spread_ns == pytest.approx(69.67 * MS, abs=1e4)
+
+
+def test_a_session_goes_by_the_offsets_of_its_rig(tmp_path: Path) -> None:
+    """Stamps 25 ms apart of 40 ms periods are not of one moment, unless a clock is known to be 24 ms late."""
+    folder = write_session(tmp_path / "s", lag_ms=25)
+    with SessionSource(folder) as source:
+        assert len(next(iter(source)).frames) == 1
+    Rig((camera("cam_2"), camera("cam_10"))).with_clock_offsets({"cam_10": -24.0}).save(folder / "rig.toml")
+    with SessionSource(folder) as source:
+        sets = list(source)
+    assert [len(s.frames) for s in sets] == [2] * 6 and sets[3].spread_ns == 1 * MS
+    with open_source(str(folder), clock_offset_ms={"cam_10": 0.0}) as source:
+        assert len(next(iter(source)).frames) == 1
+
+
+class Late(Scripted):
+    """A camera whose pictures arrive, and are stamped, long after they were taken; the grey says when that was."""
+
+    def __init__(self, name: str, late_ms: float) -> None:
+        super().__init__(name, period_s=0.0)
+        self.late_ns, self.next_ns = int(late_ms * MS), 0
+
+    def grab(self):
+        period = 20 * MS
+        now = time.perf_counter_ns()
+        self.next_ns = max(self.next_ns + period, now // period * period)
+        time.sleep(max(self.next_ns - now, 0) * 1e-9)
+        taken = (self.next_ns - self.late_ns) // period
+        return time.perf_counter_ns(), grey(int(taken % 200))
+
+
+def test_live_prompt_cameras_wait_for_the_late_one(said: list[str]) -> None:
+    cameras = [Late("a", 0), Late("b", 60)]
+    with LiveSource(cameras, said.append, clock_offset_ms={"b": -60.0}) as source:
+        taps: list[Frame] = []
+        source.tap = taps.append
+        sets = take(source, 30)
+    pairs = [frames.frames for frames in sets if len(frames.frames) == 2]
+    assert len(pairs) > 5
+    # The pictures of a set show the same moment, three periods after b's stamps.
+    assert all(abs(int(a.image_bgr[0, 0, 0]) - int(b.image_bgr[0, 0, 0])) in (0, 1, 199) for a, b in pairs)
+    ages_ms = [(tap.t_ns - frame.t_ns) / MS for frame in pairs[-1] for tap in taps if same(tap, frame)]
+    assert sorted(round(age) for age in ages_ms) == [0, 60]  # recordings keep the stamps
+
+
+def same(a: Frame, b: Frame) -> bool:
+    return (a.camera, a.index) == (b.camera, b.index)
+
+
+def test_a_camera_that_hangs_is_told_and_not_waited_for(said: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(live, "SILENT_AFTER_S", 0.05)
+    wake = threading.Event()
+    hung = Scripted("b")
+    hung.grab = lambda: (wake.wait(10), time.perf_counter_ns(), grey(9))[1:]
+    with LiveSource([Scripted("a"), hung], said.append) as source:
+        sets = take(source, 80)
+        assert sets[-1].cameras == ("a",)
+        assert [line for line in said if "camera b has sent no picture" in line and "go on" in line]
+        wake.set()
+        take(source, 20)
+    assert [line for line in said if line == "camera b sends pictures again."]
+    assert sum("has sent no picture" in line for line in said) == 1
+
+
+def test_a_clock_that_jumps_back_is_told_and_bundling_goes_on(said: list[str]) -> None:
+    times = np.arange(12) * 40 * MS
+    jumped = times.copy()
+    jumped[5:] -= 3600 * 1000 * MS
+    sets = list(TogetherSource([Stamped(times), Stamped(jumped)], ("a", "b"), notice=said.append))
+    assert [frames.cameras for frames in sets] == [("a", "b")] * 12
+    assert len(said) == 1 and "Camera 'b': its clock jumps back by 3599.96 s at picture 5" in said[0]
+
+
+def test_a_clock_that_jumps_ahead_is_told_and_the_others_go_on(said: list[str]) -> None:
+    times = np.arange(12) * 40 * MS
+    jumped = times.copy()
+    jumped[5:] += 3600 * 1000 * MS
+    sets = list(TogetherSource([Stamped(times), Stamped(jumped)], ("a", "b"), notice=said.append))
+    assert [frames.cameras for frames in sets] == [("a", "b")] * 5 + [("a",)] * 7 + [("b",)] * 7
+    assert len(said) == 1 and "Camera 'b' has no picture for 3600.0 s before picture 5" in said[0]
+
+
+def test_steady_stamps_stay_as_they_are(said: list[str]) -> None:
+    times = np.cumsum(np.random.default_rng(0).integers(1, 100 * MS, 50))
+    assert steady_times(times, "a", said.append) is times and not said
+
+
+def test_a_frozen_stamp_moves_on_by_one_interval(said: list[str]) -> None:
+    times = np.array([0, 40, 40, 80]) * MS
+    assert (steady_times(times, "a", said.append) // MS).tolist() == [0, 40, 80, 120]
+    assert len(said) == 1 and "jumps back by 0.00 s" in said[0]
+
+
+def test_files_of_a_skewed_pair_are_opened_with_their_offset(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mp4", [100 * i for i in range(6)])
+    words = [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
+    with open_source(words, cameras=("a", "b"), clock_offset_ms={"b": 60.0}) as source:
+        sets = list(source)
+    assert [len(s.frames) for s in sets] == [1, *[2] * 5, 1]
