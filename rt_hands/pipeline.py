@@ -125,7 +125,8 @@ class Pipeline:
         with self.clock.stage("lift"):
             self._rig_tracker.smooth = self.smooth
             measured = {c: view.measured for c, view in zip(frames.cameras, result.views, strict=True)}
-            tracked = self._rig_tracker.update(measured, frames.t_ns)
+            times_ns = {frame.camera: frame.t_ns for frame in frames.frames}
+            tracked = self._rig_tracker.update(measured, frames.t_ns, times_ns)
             for frame in frames.frames:
                 agreed = tracked.agreed[frame.camera]
                 advise(self._tracker(frame), measured[frame.camera], agreed, frame.t_ns, frame.size_px)

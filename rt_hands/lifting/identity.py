@@ -20,9 +20,9 @@ _JOINTS: Final = JOINT_ORDERS["mediapipe"]
 MAX_EXHAUSTIVE_VIEWS: Final = (
     5  # 2^4 choices of 42 points are one 0.1 ms call; above, one view at a time is changed
 )
-LONELY: Final = (
-    0.5  # cost of a point seen by one view only, in units of a rejected view: pairing must beat it
-)
+POINT: Final = 0.5
+"""Cost of a point, whether one view sees it or many, in units of a view that misses it: naming one hand in two ways
+makes two hands of it, whose rays meet the better the fewer they are."""
 EXCHANGE: Final = 0.02  # cost of overruling one view's own naming, so that ties keep it
 
 
@@ -79,7 +79,7 @@ def _costs(
     stacked = np.where(choices.T[:, :, None, None], exchanged[:, None], joints[:, None])  # (V, C, 42, 3)
     stacked = stacked.reshape(views, -1, 3)
     usable = np.isfinite(stacked[..., 0]) & (stacked[..., 2] > 0)
-    _, residual_px, used, _ = _core.triangulate(
+    world_mm, _, _, _ = _core.triangulate(
         stacked[..., :2],
         np.where(usable, stacked[..., 2], 0),
         rig.K,
@@ -87,7 +87,10 @@ def _costs(
         rig.cam_from_world,
         max_residual_px=max_residual_px,
     )
+    drawn_px, _, _ = _core.project(world_mm, rig.K, rig.distortion, rig.cam_from_world, None)
+    miss = np.square((stacked[..., :2] - drawn_px) / max_residual_px).sum(2)
+    # All views count, not only those that triangulation used: it leaves out honest ones where all are noisy.
+    miss = np.where(usable, np.nan_to_num(np.minimum(miss, 1), nan=1), 0).sum(0)
     available = usable.sum(0)
-    meeting = used * np.nan_to_num(np.minimum(residual_px / max_residual_px, 1) ** 2)
-    cost = np.where(available == 1, LONELY, meeting + (available - used))
+    cost = np.where(available == 1, 0, miss) + POINT * (available > 0)
     return np.asarray(cost.reshape(len(choices), count).sum(1) + EXCHANGE * count * choices.sum(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,12 @@ from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.lifting.canonical import canonical_frame
 from rt_hands.lifting.chirality import SURE, right_handedness
+from rt_hands.lifting.fit import Fitted, drop_impossible, fit_joints
 from rt_hands.lifting.identity import exchange_hands, settle_sides
-from rt_hands.lifting.rtc import Rtc
+from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
+from rt_hands.lifting.shape_prior import shape_prior
 from rt_hands.types import Hands2D, Hands3D
 
 PALM_MM: Final = (
@@ -27,6 +30,13 @@ MAX_RESIDUAL_OF_WIDTH: Final = 0.03  # of the picture's width: beyond it a view 
 FUSION_WEIGHT: Final = (
     0.5  # of a triangulated surface point against RTC's, by `python -m rt_hands.evaluate rig`
 )
+FUSION_REACH_MM: Final = 6.0
+"""A triangulated surface point so far from RTC's counts half: RTC is seldom so wrong, triangulation often."""
+MOST_MISS: Final = 0.3
+"""In palms: where not even two views have joints this near to the best fitting hand, they saw no hand."""
+FILLED_SCORE: Final = 0.05
+"""Of a joint that comes from the rest of its hand."""
+Value = TypeVar("Value", bound=np.generic)
 
 
 @cache
@@ -41,14 +51,18 @@ def lift(
     rtc: Rtc | None = None,
     fusion: float = FUSION_WEIGHT,
     settle: bool = True,
+    bones_mm: NDArray[np.float64] | None = None,
 ) -> Hands3D:
     """Triangulate the joints, let RTC add the skin, and fuse in the surface points that the views saw themselves.
 
     hands_per_view: {camera id: Hands2D} for any of the rig's cameras, or one per camera in the rig's order.
     rtc: the network; the packaged default when None. fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
     settle: exchange left and right in views that disagree with the others, and in all where the shapes of the hands
-    in 3D say so (see `chirality`).
-    A hand is present when two or more views give RTC enough joints and its palm has a hand's size.
+    in 3D say so (see `chirality`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
+    the past has shown them, NaN elsewhere.
+    A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
+    hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
+    hand: views 0, residual NaN, a low score.
     Raises InvalidInput for an unknown camera or a wrong number of views.
     """
     points_px = _stack(hands_per_view, rig)
@@ -57,8 +71,8 @@ def lift(
         points_px = exchange_hands(points_px, settle_sides(points_px, rig, max_residual_px))
     points = _triangulate(points_px, rig, max_residual_px)
     if settle and _sides_are_wrong(points.world_mm):
-        points = points.exchanged()
-    return _with_surface(points, rtc or _default_rtc(), fusion)
+        points, points_px = points.exchanged(), points_px[:, MIRROR]
+    return _with_surface(_fitted(points, points_px, rig, bones_mm), rtc or _default_rtc(), fusion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,26 @@ class _Points:
             self.world_mm[MIRROR], self.score[MIRROR], self.residual_px[MIRROR], self.views[MIRROR]
         )
 
+    def with_joints(
+        self, joints_mm: NDArray[np.float64], fit: Fitted, scores: NDArray[np.floating]
+    ) -> _Points:
+        """The same surface points; joints (2, 21, 3), and what the views (V, 2, 21) that agree say of them."""
+        count = fit.agree.sum(0)
+        seen = np.where(fit.agree, scores, 0).sum(0) / np.maximum(count, 1)
+        return _Points(
+            _with_joints(self.world_mm, joints_mm),
+            _with_joints(self.score, np.where(count > 0, seen, FILLED_SCORE)),
+            _with_joints(self.residual_px, fit.rms_px),
+            _with_joints(self.views, count),
+        )
+
+
+def _with_joints(points: NDArray[Value], joints: NDArray[np.generic]) -> NDArray[Value]:
+    """(170, ...) with the joints of both hands (2, 21, ...) put in."""
+    out = points.copy()
+    out.reshape(N_HANDS, N_HAND, *points.shape[1:])[:, :N_JOINTS] = joints
+    return out
+
 
 def _triangulate(points_px: NDArray[np.float32], rig: Rig, max_residual_px: float) -> _Points:
     usable = np.isfinite(points_px[..., 0])
@@ -89,6 +123,30 @@ def _triangulate(points_px: NDArray[np.float32], rig: Rig, max_residual_px: floa
         max_residual_px=max_residual_px,
     )
     return _Points(world_mm, (scores * used).sum(0) / np.maximum(used.sum(0), 1), residual_px, views)
+
+
+def _fitted(
+    points: _Points, points_px: NDArray[np.float32], rig: Rig, bones_mm: NDArray[np.float64] | None
+) -> _Points:
+    """The points with their joints moved to where all views, bones and shapes fit best; NaN for what is no hand."""
+    joints_mm = points.world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS]
+    usual_mm = shape_prior().bones * canonical_frame(joints_mm, np.arange(N_HANDS)).scale_mm[:, None]
+    if bones_mm is not None:
+        usual_mm = np.where(np.isfinite(bones_mm), bones_mm, usual_mm)
+    joints_mm = drop_impossible(joints_mm, usual_mm)
+    joints_mm[np.isfinite(joints_mm[..., 0]).sum(1) < MIN_VALID_JOINTS] = np.nan
+    seen = points_px.reshape(len(rig), N_HANDS, N_HAND, 3)[:, :, :N_JOINTS]
+    fitted = fit_joints(seen[..., :2], seen[..., 2], joints_mm, _noise_px(points), rig, bones_mm)
+    joints_mm = np.where((fitted.miss < MOST_MISS)[:, None, None], fitted.joints_mm, np.nan)
+    return points.with_joints(joints_mm, fitted, seen[..., 2])
+
+
+def _noise_px(points: _Points) -> NDArray[np.float64]:
+    """(2,) standard deviation of the views' joints, by how far their rays miss each other."""
+    residual, views = (a.reshape(N_HANDS, N_HAND)[:, :N_JOINTS] for a in (points.residual_px, points.views))
+    # Of 2 V coordinates three went into the point.
+    noise = residual * np.sqrt(views / np.maximum(2 * views - 3, 1))
+    return np.array([np.median(n[np.isfinite(n)]) if np.isfinite(n).any() else np.nan for n in noise])
 
 
 def _sides_are_wrong(world_mm: NDArray[np.float64]) -> bool:
@@ -125,6 +183,8 @@ def _with_surface(points: _Points, rtc: Rtc, fusion: float) -> Hands3D:
     joint_score = scores[:, :N_JOINTS].mean(1, keepdims=True)
     triangulated = np.isfinite(hands_mm[:, N_JOINTS:, :1])
     weight = np.where(triangulated, fusion, 0.0)
+    apart_mm = np.linalg.norm(hands_mm[:, N_JOINTS:] - surface_mm, axis=2, keepdims=True)
+    weight = weight * _agreement(apart_mm)
     hands_mm[:, N_JOINTS:] = (1 - weight) * surface_mm + weight * np.nan_to_num(hands_mm[:, N_JOINTS:])
     scores[:, N_JOINTS:] = confidence * joint_score
     for hand in np.flatnonzero(~present).tolist():
@@ -138,3 +198,8 @@ def _with_surface(points: _Points, rtc: Rtc, fusion: float) -> Hands3D:
         views,
         present,
     )
+
+
+def _agreement(apart_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 for points that agree with RTC's, falling to 0 far from it."""
+    return np.nan_to_num(1 / (1 + (apart_mm / FUSION_REACH_MM) ** 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, hand_slice
+from rt_hands.lifting.chirality import right_handedness
 from rt_hands.lifting.lift import lift
+from rt_hands.lifting.moment import OneMoment
 from rt_hands.lifting.rtc import Rtc
+from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.tracker import Tracker
 from rt_hands.types import Hands2D, Hands3D
@@ -22,6 +26,8 @@ HOLD_MS = 200.0
 HELD_SCORE = 0.5
 EXCHANGE_RATIO = 0.5
 """A view's hands are renamed where they lie this much nearer to the rig's other hand."""
+ELSEWHERE = 0.6
+"""A view whose hand is this far from where the rig sees it, in sizes of the hand, follows another thing: a face."""
 LEAST_INSIDE = 0.5
 """A view is told of a hand only where at least this share of it is in the picture."""
 MEMORY_MS = 500.0
@@ -29,8 +35,16 @@ MEMORY_MS = 500.0
 NEW_HAND_MM = 300.0
 """What a hand without a past costs against one that keeps its place: a lone hand within half of it of where the other
 one just was is that other one."""
+BONES_FROM, BONES_KEPT = 20, 90
+"""Hands that a hand's own bone lengths are known from, and how many are kept: a median over 3 s at 30 fps."""
+BONE_VIEWS = 17
+"""So many joints must be seen by two views for a hand to say what its bones measure."""
 TURN_FRAMES = 15
-"""So many frames in a row must name the hands the other way round before they turn: half a second at 30 fps."""
+"""So many frames in a row must name the hands the other way round before they turn, where their shapes say nothing:
+half a second at 30 fps ..."""
+TURN_SHAPE = 1.5
+"""... and at once when the shapes of the hands in those frames speak for it by this much, see `chirality`; one frame of
+two bent hands says about 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +64,62 @@ class RigTracker:
         self.smooth = smooth
         self._rtc = rtc
         self._filters = tuple(OneEuro(SMOOTHING_3D) for _ in range(N_HANDS))
+        self._bones_mm = tuple(deque[NDArray[np.float64]](maxlen=BONES_KEPT) for _ in range(N_HANDS))
+        self._start()
+
+    def _start(self) -> None:
+        """Forget the past, but for the bones."""
         self._last = Hands3D.empty()
         self._seen_ns = [-(10**18)] * N_HANDS
-        self._against = 0
+        self._against = 0.0
+        self._last_ns: int | None = None
+        self._one_moment = OneMoment()
+        self._velocity_mm_s = np.zeros((N_HANDS, 3))
+        for one_euro in self._filters:
+            one_euro.reset()
 
-    def update(self, views: Mapping[str, Hands2D], t_ns: int) -> RigTracked:
-        """Lift the hands of the views that are there: {camera id: measured hands}."""
-        measured = self._keep_sides(lift(views, self.rig, rtc=self._rtc), t_ns)
+    def update(
+        self, views: Mapping[str, Hands2D], t_ns: int, times_ns: Mapping[str, int] | None = None
+    ) -> RigTracked:
+        """Lift the hands of the views that are there: {camera id: measured hands}.
+
+        t_ns: of the set; times_ns: of each view's picture where they differ, none earlier than t_ns. A time before the
+        last one starts anew.
+        """
+        if self._last_ns is not None and t_ns < self._last_ns:
+            self._start()
+        self._last_ns = t_ns
+        times_ns = times_ns or dict.fromkeys(views, t_ns)
+        at_once = self._one_moment(views, times_ns)
+        measured = lift(at_once, self.rig, rtc=self._rtc, bones_mm=self._own_bones_mm())
+        measured = self._keep_sides(measured, t_ns)
+        self._learn_bones(measured)
         hands = self._hold_and_smooth(measured, t_ns)
-        return RigTracked(hands, measured, reproject(hands, self.rig))
+        late_s = {camera: (times_ns.get(camera, t_ns) - t_ns) * 1e-9 for camera in self.rig.ids}
+        return RigTracked(hands, measured, reproject(hands, self.rig, late_s, self._velocity_mm_s))
+
+    def _own_bones_mm(self) -> NDArray[np.float64]:
+        """(2, 20) of the hands followed, NaN before enough of them were seen."""
+        unknown = np.full(len(BONES), np.nan)
+        return np.stack(
+            [np.median(kept, axis=0) if len(kept) >= BONES_FROM else unknown for kept in self._bones_mm]
+        )
+
+    def _learn_bones(self, measured: Hands3D) -> None:
+        for hand, kept in enumerate(self._bones_mm):
+            if (measured.views[hand_slice(hand)][:N_JOINTS] >= 2).sum() >= BONE_VIEWS:
+                kept.append(bone_lengths(measured.hand_mm(hand)[:N_JOINTS]))
 
     def _keep_sides(self, hands: Hands3D, t_ns: int) -> Hands3D:
         """Exchange right and left where that fits the hands' last places much better, unless it has long been so."""
         fresh = [t_ns - seen <= MEMORY_MS * 1e6 for seen in self._seen_ns]
         stay, turn = (_distance_mm(self._last, hands, fresh, order) for order in ((0, 1), (1, 0)))
         if not turn < 0.5 * stay:
-            self._against = 0
+            self._against = 0.0
             return hands
-        self._against += 1
-        if self._against >= TURN_FRAMES:
-            self._against = 0
+        self._against += 1 / TURN_FRAMES + max(_shapes_agree(hands), 0.0) / TURN_SHAPE
+        if self._against >= 1:
+            self._against = 0.0
             for one_euro in self._filters:
                 one_euro.reset()
             return hands
@@ -81,6 +131,7 @@ class RigTracker:
         for hand in range(N_HANDS):
             at = hand_slice(hand)
             if present[hand]:
+                self._note_velocity(hand, points[at], t_ns)
                 self._seen_ns[hand] = t_ns
                 if self.smooth:
                     points[at] = self._smoothed(hand, points[at], t_ns)
@@ -92,6 +143,14 @@ class RigTracker:
         hands = replace(measured, points_world_mm=points, score=score, present=present)
         self._last = hands if self._all_measured(measured, hands) else self._remember(hands, measured)
         return hands
+
+    def _note_velocity(self, hand: int, points_mm: NDArray[np.float64], t_ns: int) -> None:
+        """Of the whole hand: fingers that open and close move its points apart, which noise does too."""
+        dt = (t_ns - self._seen_ns[hand]) * 1e-9
+        step_mm = np.median(points_mm - self._last.hand_mm(hand), axis=0)
+        known = 0 < dt <= MEMORY_MS * 1e-3 and np.isfinite(step_mm).all()
+        now = step_mm / dt if known else np.zeros(3)
+        self._velocity_mm_s[hand] = 0.5 * (self._velocity_mm_s[hand] + now) if known else now
 
     def _smoothed(self, hand: int, points_mm: NDArray[np.float64], t_ns: int) -> NDArray[np.float64]:
         """Missing joints stay missing; a hand whose missing joints change starts its filter anew."""
@@ -112,6 +171,13 @@ class RigTracker:
         for hand in np.flatnonzero(hands.present & ~measured.present).tolist():
             score[hand_slice(hand)] = self._last.score[hand_slice(hand)]
         return replace(hands, score=score)
+
+
+def _shapes_agree(hands: Hands3D) -> float:
+    """How much the hands' shapes speak for their names, in palms; negative against them."""
+    joints_mm = hands.points_world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS]
+    right, left = np.nan_to_num(right_handedness(joints_mm))
+    return float(right - left)
 
 
 def exchanged(hands: Hands3D) -> Hands3D:
@@ -148,6 +214,8 @@ def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size
         tracker.exchange()
     for hand in range(N_HANDS):
         points = agreed.hand(hand)
+        if _elsewhere(joints[0][hand], joints[1][hand]):
+            tracker.forget(hand)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < size_px)).all(1)
         # A track steps on from all its joints: a hand with one that could not be triangulated is no place to start.
         whole = bool(np.isfinite(points[:, :2]).all())
@@ -155,10 +223,31 @@ def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size
             tracker.tell(hand, points, t_ns)
 
 
-def reproject(hands: Hands3D, rig: Rig) -> dict[str, Hands2D]:
-    """The hands drawn back into every view: {camera: Hands2D}; absent where all of a hand lies outside the picture."""
+def _elsewhere(own_px: NDArray[np.float32], agreed_px: NDArray[np.float32]) -> bool:
+    """Whether a view follows something that is not the hand which the others see: (21, 2) px each."""
+    apart_px = np.linalg.norm(own_px - agreed_px, axis=1)
+    known = np.isfinite(apart_px)
+    if not known.any():
+        return False
+    return bool(np.median(apart_px[known]) > ELSEWHERE * np.ptp(agreed_px[known], axis=0).max())
+
+
+def reproject(
+    hands: Hands3D,
+    rig: Rig,
+    late_s: Mapping[str, float] | None = None,
+    velocity_mm_s: NDArray[np.float64] | None = None,
+) -> dict[str, Hands2D]:
+    """The hands drawn back into every view: {camera: Hands2D}; absent where all of a hand lies outside the picture.
+
+    late_s: how much later than the hands each view's picture was taken, with the velocity (2, 3) of each hand.
+    """
     points_px = np.full((len(rig), N_HANDS * N_HAND, 3), np.nan, np.float32)
     points_px[..., :2] = rig.project(hands.points_world_mm)
+    if late_s is not None and velocity_mm_s is not None and any(late_s.values()):
+        for v, camera in enumerate(rig):
+            moved_mm = np.repeat(velocity_mm_s * late_s[camera.id], N_HAND, axis=0)
+            points_px[v, :, :2] = camera.project(hands.points_world_mm + moved_mm)
     inside = ((points_px[..., :2] >= -0.5) & (points_px[..., :2] < rig.size_px[:, None] - 0.5)).all(2)
     seen = inside.reshape(len(rig), N_HANDS, N_HAND).any(2) & hands.present
     gone = np.repeat(~seen, N_HAND, axis=1) | ~np.isfinite(points_px[..., 0])
