@@ -38,8 +38,8 @@ class Steady:
                 t_ns = self._last_ns + max(self._interval_ns, 1)
             elif step_ns > LONGEST_GAP_S * 1e9:
                 self._notice(
-                    f"Camera '{self._camera}' has no picture for {step_ns * 1e-9:.1f} s before picture {self._count}: it "
-                    "was off, or its clock jumped. The other views go on without it."
+                    f"Camera '{self._camera}' has no picture for {step_ns * 1e-9:.1f} s before picture "
+                    f"{self._count}: it was off, or its clock jumped. The other views go on without it."
                 )
             else:
                 self._interval_ns = step_ns

@@ -1,0 +1,68 @@
+"""Clock offsets from hands that move: found on paths whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_lift import hands_mm, ring_rig
+
+from rt_hands import InvalidInput, Rig
+from rt_hands.evaluation.clocks import Path2D, estimate_offsets
+from rt_hands.layout import JOINT_ORDERS
+
+JOINTS = JOINT_ORDERS["mediapipe"]
+
+
+def waved_mm(t_ms: float) -> np.ndarray:
+    """(42, 3) two hands waved at some 0.4 m/s."""
+    t = t_ms * 1e-3
+    way = np.array([90 * np.sin(3.1 * t), 70 * np.sin(4.3 * t + 1), 60 * np.cos(2.7 * t)])
+    return hands_mm()[JOINTS] + way
+
+
+def paths(
+    rig: Rig, offsets_ms: dict[str, float], fps: float, noise_px: float, seconds: float = 7.0
+) -> dict[str, Path2D]:
+    rng = np.random.default_rng(4)
+    stamps = np.arange(0, 1000 * seconds, 1000 / fps)
+    out = {}
+    for camera in rig:
+        seen = np.stack([camera.project(waved_mm(t + offsets_ms[camera.id])) for t in stamps]).astype(
+            np.float64
+        )
+        out[camera.id] = Path2D(stamps, seen + rng.normal(0, noise_px, seen.shape))
+    return out
+
+
+@pytest.mark.parametrize(("fps", "within_ms"), [(6, 4), (30, 2)])  # 1.3 and 0.5 ms seen
+def test_offsets_are_found(fps: float, within_ms: float) -> None:
+    rig, truth = ring_rig(4), {"cam_0": 0.0, "cam_1": -97.0, "cam_2": 30.0, "cam_3": 27.0}
+    found = estimate_offsets(paths(rig, truth, fps, noise_px=3), rig)
+    for camera, offset in truth.items():
+        assert found.offset_ms[camera] == pytest.approx(offset, abs=within_ms), found
+    assert found.after_px < 0.6 * found.before_px
+    assert max(found.std_ms.values()) < 10
+
+
+def test_equal_clocks_stay_equal() -> None:
+    rig = ring_rig(3)
+    found = estimate_offsets(paths(rig, dict.fromkeys(rig.ids, 0.0), 15, noise_px=4), rig)
+    assert max(map(abs, found.offset_ms.values())) < 3  # 1 ms seen
+
+
+def test_hands_that_stand_still_say_nothing() -> None:
+    rig = ring_rig(3)
+    moving = paths(rig, dict.fromkeys(rig.ids, 0.0), 15, noise_px=0)
+    rng = np.random.default_rng(1)
+    still = {
+        c: Path2D(p.t_ms, p.points_px[:1] + rng.normal(0, 4, p.points_px.shape)) for c, p in moving.items()
+    }
+    found = estimate_offsets(still, rig)
+    assert set(found.sure_ms) == {"cam_0"}  # standard deviations of 31 and 55 ms seen
+
+
+def test_a_short_recording_is_refused() -> None:
+    rig = ring_rig(2)
+    short = paths(rig, dict.fromkeys(rig.ids, 0.0), 30, noise_px=0, seconds=0.3)
+    with pytest.raises(InvalidInput, match="moments show hands in two views"):
+        estimate_offsets(short, rig)
