@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +20,12 @@ from rich.table import Table
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
+from rt_hands.capture.offsets import read_offsets
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
+from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
@@ -47,10 +49,17 @@ class Options:
     rig: str | None = None
     """Calibration of several cameras (rig.toml or another program's file): hands in 3D, drawn back into every view.
     Sources are named after its cameras: --source ID=WORD. A session with a rig.toml brings its own."""
+    clock_offset_ms: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """With a rig: how much later (+) or earlier (-) than its stamps say a camera's pictures were taken, ID=MS, such as
+    cam_1=-97. Goes before the rig file's own; `python -m rt_hands.evaluate clocks` finds it."""
     multi_view: bool = True
     """With a rig: draw what all views agree on; --no-multi-view draws each view's own hands. Key v."""
     view_3d: bool = False
     """With a rig: one more tile with the hands in 3D. Key 3."""
+    rerun: bool = False
+    """Open the rerun viewer: cameras, pictures and hands in 3D, with a timeline."""
+    rerun_file: str | None = None
+    """Write that to an .rrd file instead."""
     list_cameras: bool = False
     """List the webcams and stop."""
     engine: str = "auto"
@@ -88,12 +97,19 @@ def main(argv: Sequence[str]) -> int:
         return _list_cameras()
     if options.max_frames is not None and options.max_frames < 1:
         raise InvalidInput(f"--max-frames is {options.max_frames}; give 1 or more.")
-    writes = bool(options.save or options.record or options.jsonl)
+    writes = bool(options.save or options.record or options.jsonl or options.rerun_file)
     no_window = why_no_window() if options.window else "not asked for"
     realtime = _is_on(options.realtime, no_window is None and not writes)
-    rig = load_rig(options.rig) if options.rig else None
-    with open_source(options.source, realtime, options.camera, cameras=rig.ids if rig else ()) as source:
-        rig = _fitting(rig or _rig_of(source), source)
+    offset_ms = read_offsets(options.clock_offset_ms)
+    rig = load_rig(options.rig).with_clock_offsets(offset_ms) if options.rig else None
+    with open_source(
+        options.source,
+        realtime,
+        options.camera,
+        cameras=rig.ids if rig else (),
+        clock_offset_ms=rig.clock_offset_ms if rig else offset_ms,
+    ) as source:
+        rig = _fitting(rig or _rig_of(source, offset_ms), source)
         save = options.save
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
@@ -101,10 +117,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _rig_of(source: Source) -> Rig | None:
+def _rig_of(source: Source, offset_ms: Mapping[str, float]) -> Rig | None:
     """The rig.toml that lies in a session's folder, if the source is one."""
     path = Path(source.name) / "rig.toml"
-    return Rig.load(path) if path.is_file() else None
+    return Rig.load(path).with_clock_offsets(offset_ms) if path.is_file() else None
 
 
 def _fitting(rig: Rig | None, source: Source) -> Rig | None:
@@ -156,6 +172,8 @@ def _consumers(options: Options, save: str | None, rig: Rig | None) -> Iterator[
         yield JsonLines(options.jsonl)
     if save:
         yield AnnotatedVideo(save, _view_options(options, rig))
+    if options.rerun or options.rerun_file:
+        yield RerunView(rig, options.rerun_file)
 
 
 # --- without a window ---------------------------------------------------------------------------------------
