@@ -111,6 +111,19 @@ def test_report_of_some_parts(tmp_path):
     assert all(f"images/{name}.png" in text for name in images)
 
 
+def test_readme_takes_its_table_from_the_report():
+    row = {"clip": "one", "finder": "ours", "fps": 30.0, "p50_ms": 33.0, "p95_ms": 40.0, "cpu_s": 0.05}
+    machine = {"processor": "made up", "cores": 2}
+    parts = {"hands": {"machine": machine, "clips": [{**row, "found_percent": 98.6}]}}
+    page = f"a\n{report.BEGIN}\nold\n{report.END}\nb\n"
+    text = report.with_summary(page, parts)
+    assert "| one | ours | 30 | 33 | 40 | 0.05 | 99 % |" in text and "old" not in text
+    assert text.startswith("a\n") and text.endswith(f"{report.END}\nb\n")
+    assert report.with_summary(text, parts) == text
+    with pytest.raises(InvalidInput, match="report: begin"):
+        report.with_summary("no marks", parts)
+
+
 def test_report_of_an_empty_folder_says_how_to_fill_it(tmp_path):
     with pytest.raises(InvalidInput, match="bench all --out"):
         report.read_parts(tmp_path)

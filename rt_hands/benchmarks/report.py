@@ -52,6 +52,9 @@ class Options:
     """Take the figures of an earlier `python -m rt_hands.bench all --out FOLDER` instead of measuring."""
     mediapipe_python: str | None = None
     """Python of an environment that has MediaPipe, see `python -m rt_hands.bench hands --help`."""
+    readme: Path | None = None
+    """A page whose lines between `<!-- report: begin -->` and `<!-- report: end -->` become the table beside
+    MediaPipe."""
     quick: bool = False
     """Seconds instead of minutes: figures that mean nothing, to see that it works."""
 
@@ -69,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
         parts = read_parts(folder)
     images = plots.draw_all(parts, options.out.parent / "images")
     write_atomically(options.out, page(parts, images).encode())
+    if options.readme is not None:
+        write_atomically(options.readme, with_summary(options.readme.read_text(), parts).encode())
     Console().print(f"Wrote {options.out} and {len(images)} plots.", soft_wrap=True)
     return 0
 
@@ -104,6 +109,43 @@ def page(parts: Mapping[str, Any], images: Mapping[str, str]) -> str:
     if "runs" in parts:
         lines += ["## What the benchmarks themselves took", "", *_table(parts["runs"]["parts"])]
     return "\n".join(lines)
+
+
+BEGIN, END = "<!-- report: begin -->", "<!-- report: end -->"
+
+
+def with_summary(text: str, parts: Mapping[str, Any]) -> str:
+    """A page's text with the table beside MediaPipe between its marks. Raises InvalidInput where they are not."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InvalidInput(f"The page has no lines {BEGIN} and {END}.")
+    return f"{before}{begin}\n{chr(10).join(summary(parts))}\n{end}{after}"
+
+
+def summary(parts: Mapping[str, Any]) -> list[str]:
+    """A row a clip and finder: what a user compares."""
+    if "hands" not in parts:
+        return ["Not measured: see `python -m rt_hands.bench hands --help`."]
+    rows = [
+        {
+            "": row["clip"],
+            "finder": row["finder"],
+            "fps": row["fps"],
+            "p50 ms": row["p50_ms"],
+            "p95 ms": row["p95_ms"],
+            "CPU s a picture": row["cpu_s"],
+            "hands found": f"{row['found_percent']:.0f} %",
+        }
+        for row in parts["hands"]["clips"]
+    ]
+    machine = parts["hands"]["machine"]
+    lead = (
+        f"From JPEG to joints on {machine['processor']}, {machine['cores']} cores; the last two clips are single "
+        "pictures, in which the hands are searched anew, and MediaPipe chose them (only those where it found two hands "
+        "were kept). All figures: [docs/REPORT.md](docs/REPORT.md)."
+    )
+    return [lead, "", *_table(rows)[:-1]]
 
 
 def sections(value: Any, heading: str = "") -> Iterator[str]:
