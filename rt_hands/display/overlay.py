@@ -59,15 +59,22 @@ def text_size(image: Image) -> float:
     return float(np.clip(image.shape[0] / 1100, 0.35, 1.2))
 
 
+def tile_size(views: int, size_px: tuple[int, int], columns: int | None = None) -> tuple[int, int]:
+    """(width, height) of each of so many tiled views; size_px: of the first view."""
+    columns = columns or int(np.ceil(np.sqrt(views)))
+    rows = -(-views // columns)
+    width, height = size_px
+    scale = min(1.0, TILED_PX[0] / (columns * width), TILED_PX[1] / (rows * height)) if views > 1 else 1.0
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
 def tile(images: Sequence[Image], columns: int | None = None) -> Image:
     """Several views side by side, as large as the first one while all fit `TILED_PX`; one view comes out as it is."""
     if len(images) == 1:
         return images[0]
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
-    height, width = images[0].shape[:2]
-    scale = min(1.0, TILED_PX[0] / (columns * width), TILED_PX[1] / (rows * height))
-    height, width = max(round(height * scale), 1), max(round(width * scale), 1)
+    width, height = tile_size(len(images), (images[0].shape[1], images[0].shape[0]), columns)
     out = np.zeros((rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, 3), np.uint8)
     for i, image in enumerate(images):
         y, x = i // columns * (height + GAP_PX), i % columns * (width + GAP_PX)
@@ -77,6 +84,8 @@ def tile(images: Sequence[Image], columns: int | None = None) -> Image:
 
 def fit(image: Image, width: int, height: int) -> Image:
     """The whole picture in a box of a size, proportions kept, black beside it."""
+    if image.shape[:2] == (height, width):
+        return image
     scale = min(width / image.shape[1], height / image.shape[0])
     inner = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
     shrunk = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
