@@ -101,6 +101,10 @@ class Tracker:
         if not self._tracks[hand].alive:
             self._tracks[hand].hold_at(points_px, t_ns, self.limits.point_in_box)
 
+    def follows(self, hand: int) -> bool:
+        """Whether a hand is seen or held."""
+        return self._tracks[hand].alive
+
     def forget(self, hand: int) -> None:
         """Give up a hand: the other views of a rig see it elsewhere."""
         self._tracks[hand].lose()
