@@ -29,7 +29,7 @@ ARGUMENTS: Final[dict[str, tuple[list[str], list[str]]]] = {
     "rtc": ([], ["--rounds", "2"]),
     "live": ([], ["--frames", "20", "--source", "sample"]),
     "hands": ([], ["--frames", "20"]),
-    "rig": ([], ["--help"]),
+    "rig": ([], ["--frames", "10", "--cameras", "4", "--seconds", "0.5"]),
     "capture": (["--seconds", "30"], ["--seconds", "2", "--size-px", "320", "240"]),
 }
 

@@ -24,10 +24,9 @@ def right_handedness(joints_mm: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Negative for left hands, NaN where no hand frame can be fitted. Missing joints (NaN) are left out.
     """
-    towards_palm = []
-    for side in (0, 1):
-        joints, valid, frame = canonicalise(joints_mm, np.full(len(joints_mm), side))
-        weight = valid[:, _FINGERS]
-        mean = (joints[:, _FINGERS, 2] * weight).sum(1) / np.maximum(weight.sum(1), 1)
-        towards_palm.append(np.where(frame.present & (weight.sum(1) > 0), mean, np.nan))
-    return np.asarray(towards_palm[0] - towards_palm[1], np.float64)
+    as_both = np.concatenate([joints_mm, joints_mm])
+    joints, valid, frame = canonicalise(as_both, np.repeat([0, 1], len(joints_mm)))
+    weight = valid[:, _FINGERS]
+    mean = (joints[:, _FINGERS, 2] * weight).sum(1) / np.maximum(weight.sum(1), 1)
+    as_right, as_left = np.split(np.where(frame.present & (weight.sum(1) > 0), mean, np.nan), 2)
+    return np.asarray(as_right - as_left, np.float64)

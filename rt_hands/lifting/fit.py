@@ -23,6 +23,10 @@ from rt_hands.lifting.shape_prior import BONES, N_FREE, ShapePrior, bone_lengths
 Floats = NDArray[np.float64]
 
 STEPS: Final = 4
+ARRIVED: Final = 0.003
+"""In palms: a step of a quarter of a millimetre ends the search."""
+REFRAMED: Final = (0, 2)
+"""Steps before which the frame is fitted anew; the shape prior forgives what it drifts between."""
 LEAST_NOISE_PX: Final = 0.02
 BONE_STD: Final = 0.10
 """Of a bone's length: people's differ by so much from the mean, as a share; made-up people's by 0.05."""
@@ -96,8 +100,9 @@ def fit_joints(
     frame = canonical_frame(joints_mm, side)
     joints = frame.to_canonical(joints_mm)
     world_mm = frame.to_world(np.where(np.isfinite(joints), joints, prior.mean))
-    for _ in range(STEPS):
-        frame = canonical_frame(world_mm, side)
+    for step in range(STEPS):
+        if step in REFRAMED:
+            frame = canonical_frame(world_mm, side)
         joints = frame.to_canonical(world_mm)
         drawn_px, jacobian = _drawn(world_mm, frame, rig)
         residual = np.where(usable[..., None], seen_px - drawn_px, 0.0)
@@ -107,7 +112,11 @@ def fit_joints(
         _add_bones(
             normal, gradient, joints, prior, None if bones_mm is None else bones_mm / frame.scale_mm[:, None]
         )
-        world_mm = frame.to_world(joints + _step(normal, gradient))
+        move = _step(normal, gradient)
+        world_mm = frame.to_world(joints + move)
+        # NaN of a hand that is not there compares false.
+        if not (np.abs(move) > ARRIVED).any():
+            break
     drawn_px, _ = _drawn(world_mm, frame, rig)
     apart_px = np.where(usable, np.linalg.norm(seen_px - drawn_px, axis=3), np.nan)
     agree = apart_px < MISS * noise_px[:, None]
@@ -156,17 +165,17 @@ def _add_bones(
     normal: Floats, gradient: Floats, joints: Floats, prior: ShapePrior, own: Floats | None
 ) -> None:
     """own: (2, 20) lengths of these hands in palms, NaN where not known."""
-    wanted, std = np.tile(prior.bones, (N_HANDS, 1)), np.full((N_HANDS, 1), BONE_STD)
-    if own is not None:
-        known = np.isfinite(own)
-        wanted, std = np.where(known, own, wanted), np.where(known, OWN_BONE_STD, std)
+    known = np.isfinite(own) if own is not None else False
+    wanted = np.where(known, own if own is not None else 0.0, prior.bones)
+    std = np.where(known, OWN_BONE_STD, BONE_STD)
     along = joints[:, BONES[:, 1]] - joints[:, BONES[:, 0]]
     length = np.maximum(np.linalg.norm(along, axis=2), 1e-6)
     std = std * wanted
-    rows = _SIGNS[:, :, None] * (along / (length * std)[..., None])[:, :, None]
-    rows = rows.reshape(N_HANDS, len(BONES), N_FREE)
+    pulls = along / (length * std)[..., None]
+    rows = (_SIGNS[:, :, None] * pulls[:, :, None]).reshape(N_HANDS, len(BONES), N_FREE)
     normal += rows.transpose(0, 2, 1) @ rows
-    gradient += (rows.transpose(0, 2, 1) @ ((wanted - length) / std)[..., None])[..., 0]
+    pulls = pulls * ((wanted - length) / std)[..., None]
+    gradient += (_SIGNS.T @ pulls).reshape(N_HANDS, N_FREE)
 
 
 def _step(normal: Floats, gradient: Floats) -> Floats:
@@ -181,9 +190,7 @@ def _miss(apart_px: Floats, world_mm: Floats, drawn_px: Floats) -> Floats:
     spread_px = np.linalg.norm(drawn_px - drawn_px.mean(2, keepdims=True), axis=3).mean(2)
     spread_mm = np.linalg.norm(world_mm - world_mm.mean(1, keepdims=True), axis=2).mean(1)
     palm_px = spread_px * palm_mm / np.maximum(spread_mm, 1e-6)
-    share = apart_px / palm_px[..., None]
-    seen = np.isfinite(share)
-    by_view = np.full(share.shape[:2], np.inf)
-    for view, hand in np.argwhere(seen.any(2)).tolist():
-        by_view[view, hand] = np.median(share[view, hand, seen[view, hand]])
+    share = np.sort(np.nan_to_num(apart_px / palm_px[..., None], nan=np.inf), axis=2)
+    middle = np.isfinite(share).sum(2, keepdims=True) // 2
+    by_view = np.take_along_axis(share, middle.clip(max=N_JOINTS - 1), axis=2)[..., 0]
     return np.sort(by_view, axis=0)[1] if len(by_view) > 1 else np.full(N_HANDS, np.inf)

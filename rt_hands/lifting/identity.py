@@ -23,6 +23,8 @@ MAX_EXHAUSTIVE_VIEWS: Final = (
 POINT: Final = 0.5
 """Cost of a point, whether one view sees it or many, in units of a view that misses it: naming one hand in two ways
 makes two hands of it, whose rays meet the better the fewer they are."""
+AGREED: Final = 0.05
+"""Cost of a view whose joints lie within a quarter of the limit of where the others see them."""
 EXCHANGE: Final = 0.02  # cost of overruling one view's own naming, so that ties keep it
 
 
@@ -43,6 +45,8 @@ def settle_sides(points_px: NDArray[np.float32], rig: Rig, max_residual_px: floa
     exchange = np.zeros(len(points_px), bool)
     if len(seen) < 2:
         return exchange
+    if _costs(points_px, exchange[None], rig, max_residual_px)[0] <= _agreed_cost(points_px):
+        return exchange
     if len(seen) <= MAX_EXHAUSTIVE_VIEWS:
         choices = np.zeros((2 ** (len(seen) - 1), len(points_px)), bool)
         choices[:, seen[1:]] = list(product([False, True], repeat=len(seen) - 1))
@@ -52,6 +56,12 @@ def settle_sides(points_px: NDArray[np.float32], rig: Rig, max_residual_px: floa
     certainty = np.nansum(points_px[:, _JOINTS, 2], 1)
     exchange[seen] = best[seen] if certainty[best].sum() <= certainty[seen].sum() / 2 else ~best[seen]
     return exchange
+
+
+def _agreed_cost(points_px: NDArray[np.float32]) -> float:
+    """What views cost whose naming is plainly right: nothing is gained by trying others."""
+    available = np.isfinite(points_px[:, _JOINTS, 0]).sum(0)
+    return float((POINT * (available > 0) + AGREED * available * (available > 1)).sum())
 
 
 def _descend(

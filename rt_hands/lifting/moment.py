@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.layout import N_HANDS, hand_slice
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.types import Hands2D
 
 WORTH_NS: Final = 1_000_000
@@ -34,29 +34,39 @@ class OneMoment:
     def __call__(self, views: Mapping[str, Hands2D], times_ns: Mapping[str, int]) -> dict[str, Hands2D]:
         """The views' hands as they were at the earliest of the times; those without a past stay as they are."""
         moment_ns = min((times_ns[camera] for camera in views), default=0)
-        moved = {
-            camera: self._moved(camera, hands, times_ns[camera], moment_ns) for camera, hands in views.items()
-        }
+        late = [camera for camera in views if self._can_be_moved(camera, times_ns[camera], moment_ns)]
+        moved = dict(views)
+        if late:
+            moved |= self._moved(late, views, times_ns, moment_ns)
         self._last |= {camera: (times_ns[camera], hands) for camera, hands in views.items()}
         return moved
 
-    def _moved(self, camera: str, hands: Hands2D, t_ns: int, moment_ns: int) -> Hands2D:
-        before_ns, before = self._last.get(camera, (t_ns, hands))
-        if t_ns - moment_ns < WORTH_NS or not before_ns < moment_ns or t_ns - before_ns > LONGEST_NS:
-            return hands
-        share = (moment_ns - before_ns) / (t_ns - before_ns)
-        points = hands.points_px.copy()
-        for hand in range(N_HANDS):
-            at = hand_slice(hand)
-            step_px = hands.points_px[at, :2] - before.points_px[at, :2]
-            if hands.present[hand] and before.present[hand] and _is_same(step_px, hands.points_px[at, :2]):
-                points[at, :2] -= np.nan_to_num((1 - share) * step_px)
-        return Hands2D(points, hands.present, hands.presence)
+    def _can_be_moved(self, camera: str, t_ns: int, moment_ns: int) -> bool:
+        before_ns = self._last[camera][0] if camera in self._last else t_ns
+        return t_ns - moment_ns >= WORTH_NS and before_ns < moment_ns and t_ns - before_ns <= LONGEST_NS
+
+    def _moved(
+        self, late: list[str], views: Mapping[str, Hands2D], times_ns: Mapping[str, int], moment_ns: int
+    ) -> dict[str, Hands2D]:
+        points = np.stack([views[camera].points_px for camera in late])
+        before = np.stack([self._last[camera][1].points_px for camera in late])
+        t_ns = np.array([times_ns[camera] for camera in late], np.float64)
+        back = (t_ns - moment_ns) / (t_ns - [self._last[camera][0] for camera in late])
+        step_px = (points[..., :2] - before[..., :2]).reshape(len(late), N_HANDS, N_HAND, 2)
+        joints = points.reshape(len(late), N_HANDS, N_HAND, 3)[:, :, :N_JOINTS, :2]
+        size_px = np.ptp(np.nan_to_num(joints), axis=2).max(2)
+        far_px = middle(np.linalg.norm(step_px[:, :, :N_JOINTS], axis=3))
+        # NaN of a hand that is not there both times is no step.
+        step_px = np.nan_to_num(step_px * (far_px < SAME_HAND * size_px)[..., None, None])
+        points[..., :2] -= (back[:, None, None, None] * step_px).reshape(len(late), -1, 2)
+        return {
+            camera: Hands2D(points[v], views[camera].present, views[camera].presence)
+            for v, camera in enumerate(late)
+        }
 
 
-def _is_same(step_px: NDArray[np.float32], points_px: NDArray[np.float32]) -> bool:
-    known = np.isfinite(step_px[:, 0])
-    if not known.any():
-        return False
-    size_px = float(np.ptp(points_px[known], axis=0).max())
-    return bool(np.median(np.linalg.norm(step_px[known], axis=1)) < SAME_HAND * size_px)
+def middle(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(..., n) -> (...) median of those that are there, the upper of two, infinity for none; ten times faster."""
+    ordered = np.sort(np.nan_to_num(values, nan=np.inf), axis=-1)
+    at = np.isfinite(ordered).sum(-1, keepdims=True) // 2
+    return np.asarray(np.take_along_axis(ordered, np.minimum(at, ordered.shape[-1] - 1), axis=-1)[..., 0])

@@ -44,8 +44,9 @@ class RigWatch:
         drawn_px = dict(zip(self.rig.ids, self.rig.project(hands.points_world_mm[joints]), strict=True))
         for camera, view in measured.items():
             apart = np.linalg.norm(view.points_px[joints, :2] - drawn_px[camera], axis=1)
-            if np.isfinite(apart).sum() >= 10:
-                self._misses_px[camera].append(float(np.nanmedian(apart)))
+            apart = np.sort(apart[np.isfinite(apart)])
+            if len(apart) >= 10:
+                self._misses_px[camera].append(float(apart[len(apart) // 2]))
                 self._latest[camera] = view.points_px[joints]
         return self._accuse(hands.points_world_mm[joints])
 

@@ -13,7 +13,7 @@ from rt_hands.camera import Rig
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, hand_slice
 from rt_hands.lifting.chirality import right_handedness
 from rt_hands.lifting.lift import lift
-from rt_hands.lifting.moment import OneMoment
+from rt_hands.lifting.moment import OneMoment, middle
 from rt_hands.lifting.rtc import Rtc
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
@@ -37,6 +37,7 @@ NEW_HAND_MM = 300.0
 one just was is that other one."""
 BONES_FROM, BONES_KEPT = 20, 90
 """Hands that a hand's own bone lengths are known from, and how many are kept: a median over 3 s at 30 fps."""
+BONES_EVERY = 10
 BONE_VIEWS = 17
 """So many joints must be seen by two views for a hand to say what its bones measure."""
 TURN_FRAMES = 15
@@ -64,7 +65,9 @@ class RigTracker:
         self.smooth = smooth
         self._rtc = rtc
         self._filters = tuple(OneEuro(SMOOTHING_3D) for _ in range(N_HANDS))
-        self._bones_mm = tuple(deque[NDArray[np.float64]](maxlen=BONES_KEPT) for _ in range(N_HANDS))
+        self._bones_kept = tuple(deque[NDArray[np.float64]](maxlen=BONES_KEPT) for _ in range(N_HANDS))
+        self._bones_mm = np.full((N_HANDS, len(BONES)), np.nan)
+        self._learned = [0] * N_HANDS
         self._start()
 
     def _start(self) -> None:
@@ -91,24 +94,21 @@ class RigTracker:
         self._last_ns = t_ns
         times_ns = times_ns or dict.fromkeys(views, t_ns)
         at_once = self._one_moment(views, times_ns)
-        measured = lift(at_once, self.rig, rtc=self._rtc, bones_mm=self._own_bones_mm())
+        measured = lift(at_once, self.rig, rtc=self._rtc, bones_mm=self._bones_mm)
         measured = self._keep_sides(measured, t_ns)
         self._learn_bones(measured)
         hands = self._hold_and_smooth(measured, t_ns)
         late_s = {camera: (times_ns.get(camera, t_ns) - t_ns) * 1e-9 for camera in self.rig.ids}
         return RigTracked(hands, measured, reproject(hands, self.rig, late_s, self._velocity_mm_s))
 
-    def _own_bones_mm(self) -> NDArray[np.float64]:
-        """(2, 20) of the hands followed, NaN before enough of them were seen."""
-        unknown = np.full(len(BONES), np.nan)
-        return np.stack(
-            [np.median(kept, axis=0) if len(kept) >= BONES_FROM else unknown for kept in self._bones_mm]
-        )
-
     def _learn_bones(self, measured: Hands3D) -> None:
-        for hand, kept in enumerate(self._bones_mm):
-            if (measured.views[hand_slice(hand)][:N_JOINTS] >= 2).sum() >= BONE_VIEWS:
-                kept.append(bone_lengths(measured.hand_mm(hand)[:N_JOINTS]))
+        for hand, kept in enumerate(self._bones_kept):
+            if (measured.views[hand_slice(hand)][:N_JOINTS] >= 2).sum() < BONE_VIEWS:
+                continue
+            kept.append(bone_lengths(measured.hand_mm(hand)[:N_JOINTS]))
+            self._learned[hand] += 1
+            if len(kept) >= BONES_FROM and self._learned[hand] % BONES_EVERY == 0:
+                self._bones_mm[hand] = np.median(kept, axis=0)
 
     def _keep_sides(self, hands: Hands3D, t_ns: int) -> Hands3D:
         """Exchange right and left where that fits the hands' last places much better, unless it has long been so."""
@@ -147,7 +147,7 @@ class RigTracker:
     def _note_velocity(self, hand: int, points_mm: NDArray[np.float64], t_ns: int) -> None:
         """Of the whole hand: fingers that open and close move its points apart, which noise does too."""
         dt = (t_ns - self._seen_ns[hand]) * 1e-9
-        step_mm = np.median(points_mm - self._last.hand_mm(hand), axis=0)
+        step_mm = np.mean(points_mm[:N_JOINTS] - self._last.hand_mm(hand)[:N_JOINTS], axis=0)
         known = 0 < dt <= MEMORY_MS * 1e-3 and np.isfinite(step_mm).all()
         now = step_mm / dt if known else np.zeros(3)
         self._velocity_mm_s[hand] = 0.5 * (self._velocity_mm_s[hand] + now) if known else now
@@ -206,30 +206,26 @@ def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size
 
     measured: what the view saw itself; agreed: the rig's hands drawn back into it; size_px: (width, height).
     """
-    joints = [(h.points_px.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS, :2]) for h in (measured, agreed)]
-    stay, turn = (np.linalg.norm(joints[0] - joints[1][order], axis=2) for order in ([0, 1], [1, 0]))
-    if np.isfinite(turn).any() and (
-        not np.isfinite(stay).any() or np.nanmedian(turn) < EXCHANGE_RATIO * np.nanmedian(stay)
-    ):
+    own, rigs = ((h.points_px.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS, :2]) for h in (measured, agreed))
+    stay, turn = (np.linalg.norm(own - rigs[order], axis=2) for order in ([0, 1], [1, 0]))
+    # Infinite where a hand is missing on either side.
+    stay_px, turn_px = middle(stay.reshape(1, -1))[0], middle(turn.reshape(1, -1))[0]
+    exchange = turn_px < EXCHANGE_RATIO * stay_px
+    if exchange:
         tracker.exchange()
-    for hand in range(N_HANDS):
+    sizes_px = np.ptp(np.nan_to_num(rigs), axis=1).max(1)
+    elsewhere = middle(turn if exchange else stay) > ELSEWHERE * sizes_px
+    for hand in np.flatnonzero(agreed.present).tolist():
         points = agreed.hand(hand)
-        if _elsewhere(joints[0][hand], joints[1][hand]):
+        if elsewhere[hand] and measured.present[1 - hand if exchange else hand]:
             tracker.forget(hand)
+        if tracker.follows(hand):
+            continue
         inside = ((points[:, :2] >= 0) & (points[:, :2] < size_px)).all(1)
         # A track steps on from all its joints: a hand with one that could not be triangulated is no place to start.
         whole = bool(np.isfinite(points[:, :2]).all())
-        if agreed.present[hand] and whole and inside.mean() > LEAST_INSIDE:
+        if whole and inside.mean() > LEAST_INSIDE:
             tracker.tell(hand, points, t_ns)
-
-
-def _elsewhere(own_px: NDArray[np.float32], agreed_px: NDArray[np.float32]) -> bool:
-    """Whether a view follows something that is not the hand which the others see: (21, 2) px each."""
-    apart_px = np.linalg.norm(own_px - agreed_px, axis=1)
-    known = np.isfinite(apart_px)
-    if not known.any():
-        return False
-    return bool(np.median(apart_px[known]) > ELSEWHERE * np.ptp(agreed_px[known], axis=0).max())
 
 
 def reproject(
@@ -244,10 +240,12 @@ def reproject(
     """
     points_px = np.full((len(rig), N_HANDS * N_HAND, 3), np.nan, np.float32)
     points_px[..., :2] = rig.project(hands.points_world_mm)
-    if late_s is not None and velocity_mm_s is not None and any(late_s.values()):
-        for v, camera in enumerate(rig):
-            moved_mm = np.repeat(velocity_mm_s * late_s[camera.id], N_HAND, axis=0)
-            points_px[v, :, :2] = camera.project(hands.points_world_mm + moved_mm)
+    if late_s is not None and velocity_mm_s is not None and (latest_s := max(late_s.values())) > 0:
+        moved_mm = np.repeat(velocity_mm_s * latest_s, N_HAND, axis=0)
+        share = np.array([late_s[camera] for camera in rig.ids]) / latest_s
+        # Half a period is a straight line in the picture too.
+        step_px = rig.project(hands.points_world_mm + moved_mm) - points_px[..., :2]
+        points_px[..., :2] += share[:, None, None] * step_px
     inside = ((points_px[..., :2] >= -0.5) & (points_px[..., :2] < rig.size_px[:, None] - 0.5)).all(2)
     seen = inside.reshape(len(rig), N_HANDS, N_HAND).any(2) & hands.present
     gone = np.repeat(~seen, N_HAND, axis=1) | ~np.isfinite(points_px[..., 0])
