@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rt_hands.display.overlay import tile
 from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.errors import SourceError
@@ -107,22 +106,6 @@ class AnnotatedVideo:
         self._file.close()
 
 
-class RawVideo:
-    """An MP4 of the pictures as they came (several views tiled), with the frames' own times."""
-
-    def __init__(self, path: str) -> None:
-        self.name = f"recording {path}"
-        self._file = VideoFile(path)
-
-    def accept(self, result: Result) -> None:
-        """Append."""
-        self._file.add(tile([frame.image_bgr for frame in result.frames.frames]), result.frames.t_ns)
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-
-
 class Worker:
     """A consumer in its own thread.
 
@@ -183,4 +166,4 @@ def close_all(workers: Iterable[Worker]) -> None:
         raise failure
 
 
-__all__ = ["AnnotatedVideo", "Consumer", "JsonLines", "RawVideo", "Worker", "as_record", "close_all"]
+__all__ = ["AnnotatedVideo", "Consumer", "JsonLines", "Worker", "as_record", "close_all"]

@@ -286,24 +286,53 @@ def default_folder(parent: Path = Path()) -> Path:
     return next(name for name in names if not name.exists())
 
 
+class Beside:
+    """A recording of a source that somebody else reads, begun and ended at any time.
+
+    Cameras are tapped where they are grabbed, at their full rate; of other sources the FrameSets given to `offer` are
+    taken. wait: for other sources, let `offer` wait for a full queue instead of dropping and counting.
+    Raises SourceError where the folder can't be used, or the source is being recorded already.
+    """
+
+    def __init__(
+        self, source: Source, folder: str | Path, rig: Rig | None = None, wait: bool = False
+    ) -> None:
+        self._cameras = source if isinstance(source, LiveSource) else None
+        if isinstance(source, Recorded) or (self._cameras is not None and self._cameras.tap is not None):
+            raise SourceError(f"{source.name} is being recorded already; one recording at a time.")
+        settings = self._cameras.settings if self._cameras is not None else ()
+        wait = wait and self._cameras is None
+        self.writer = SessionWriter(folder, source.cameras, rig=rig, wait=wait, settings=settings)
+        if self._cameras is not None:
+            self._cameras.tap = self.writer.add
+
+    def offer(self, frames: FrameSet) -> None:
+        """Take a FrameSet that was read, unless its cameras are tapped. Raises SourceError where recording failed."""
+        self.writer.check()
+        if self._cameras is None:
+            for frame in frames.frames:
+                self.writer.add(frame)
+
+    def close(self) -> None:
+        """Let go of the cameras, write what waits, finish the files. Raises as `SessionWriter.close` does."""
+        if self._cameras is not None:
+            self._cameras.tap = None
+        self.writer.close()
+
+
 class Recorded(Source):
     """Another source, recorded beside: iterate it in its place. `dropped` is the other source's own.
 
-    Cameras are tapped where they are grabbed, so frames that the reader of this source is too slow for are recorded
-    too. Raises SourceError while iterated where the recording fails; closing finishes the session.
+    Frames that the reader of this source is too slow for are recorded too. Raises SourceError while iterated where the
+    recording fails; closing finishes the session.
     """
 
     def __init__(self, source: Source, folder: str | Path, rig: Rig | None = None) -> None:
         self.source = source
         self.name, self.cameras, self.still = source.name, source.cameras, source.still
         self.live, self.length = source.live, source.length
-        self._cameras = source if isinstance(source, LiveSource) else None
-        settings = self._cameras.settings if self._cameras is not None else ()
-        self.writer = SessionWriter(
-            folder, source.cameras, rig=rig, wait=self._cameras is None, settings=settings
-        )
-        if self._cameras is not None:
-            self._cameras.tap = self.writer.add
+        self._beside = Beside(source, folder, rig, wait=True)
+        self.writer = self._beside.writer
 
     @property
     def dropped(self) -> int:  # type: ignore[override]
@@ -316,16 +345,11 @@ class Recorded(Source):
 
     def __iter__(self) -> Iterator[FrameSet]:
         for frames in self.source:
-            self.writer.check()
-            if self._cameras is None:
-                for frame in frames.frames:
-                    self.writer.add(frame)
+            self._beside.offer(frames)
             yield frames
         self.writer.check()
 
     def close(self) -> None:
         """Stop the cameras, then write what waits, then finish the files."""
         self.source.close()
-        if self._cameras is not None:
-            self._cameras.tap = None
-        self.writer.close()
+        self._beside.close()

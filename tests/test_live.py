@@ -274,14 +274,40 @@ def test_recording_by_key_writes_every_shown_frame(results, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     pipeline, found = results
     FakeQt(monkeypatch, "r")
-    window = Window(pipeline, ViewOptions(), lambda _: None)
+    said = []
+    window = Window(pipeline, ViewOptions(), said.append)
     window.keys()
     for result in found:
         window.show(result)
     window.close()
-    (path,) = tmp_path.glob("rt_hands_*.mp4")
-    with VideoSource(path) as source:
-        assert len(list(source)) == len(found)
+    (folder,) = tmp_path.glob("session_*")
+    with Session(folder) as session:
+        assert [frames.t_ns for frames in session] == [result.frames.t_ns for result in found]
+        assert session.info.finished and session.dropped == 0
+    assert folder.name in said[0] and "0 frames dropped" in said[-1]
+
+
+def test_recording_by_key_that_fails_leaves_the_window_open(results, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pipeline, found = results
+    FakeQt(monkeypatch, "rr")
+    said = []
+    window = Window(pipeline, ViewOptions(), said.append)
+    from rt_hands import recording
+
+    monkeypatch.setattr(recording, "FREE_TO_START", 10**18)
+    window.keys()
+    assert "MB are free" in said[-1]
+    monkeypatch.setattr(recording, "FREE_TO_START", 0)
+    window.keys()
+
+    def full(self):
+        raise SourceError("disk full")
+
+    monkeypatch.setattr(recording.SessionWriter, "check", full)
+    window.show(found[0])
+    window.close()
+    assert "Finished session" in said[-1] and not window.closed
 
 
 @pytest.mark.parametrize("key", ["q", "\x1b", "Q"])

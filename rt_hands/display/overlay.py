@@ -20,7 +20,7 @@ HELP: Final = (
     ("3", "with a rig: the hands in 3D"),
     ("p", "pause the picture"),
     ("c", "save a screenshot"),
-    ("r", "record to a file, again to stop"),
+    ("r", "record a session, again to stop"),
     ("h", "this help"),
     ("q", "quit"),
 )

@@ -13,11 +13,12 @@ from pathlib import Path
 import cv2
 
 from rt_hands.capture.source import Notice, to_stderr
-from rt_hands.consumers import RawVideo, Worker
 from rt_hands.display.overlay import draw_help, draw_status
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.display.view3d import World
+from rt_hands.errors import SourceError
 from rt_hands.pipeline import Pipeline, Result
+from rt_hands.recording import Beside, default_folder
 from rt_hands.types import Image
 
 TITLE = "rt_hands"
@@ -68,7 +69,7 @@ class Window:
         self._paused = False
         self._help = False
         self._shown: Image | None = None
-        self._recording: Worker | None = None
+        self._recording: Beside | None = None
         self._keys: dict[str, Callable[[], None]] = {
             "m": self._toggle_mirror,
             "s": self._toggle_smoothing,
@@ -88,8 +89,7 @@ class Window:
 
     def show(self, result: Result) -> None:
         """Draw and show a result, unless paused; record it where asked to."""
-        if self._recording is not None:
-            self._recording.offer(result)
+        self._record(result)
         if self._paused:
             return
         clock = self._pipeline.clock
@@ -173,14 +173,26 @@ class Window:
             self._notice(f"Screenshot: {path}" if saved else f"The screenshot {path} can't be written here.")
 
     def _toggle_recording(self) -> None:
+        try:
+            if self._recording is None:
+                folder = default_folder()
+                self._recording = Beside(self._pipeline.source, folder, self._pipeline.rig)
+                self._notice(f"Recording the session {folder}; r stops it.")
+            else:
+                recording, self._recording = self._recording, None
+                recording.close()
+                self._notice(f"Finished {recording.writer.name}, {recording.writer.dropped} frames dropped.")
+        except SourceError as error:
+            self._notice(str(error))
+
+    def _record(self, result: Result) -> None:
+        """Hand a result's pictures to a recording; one that fails ends with a sentence, the window goes on."""
         if self._recording is None:
-            path = _free_name("rt_hands", ".mp4")
-            self._recording = Worker(RawVideo(str(path)), wait=False)
-            self._notice(f"Recording to {path}; r stops it.")
-        else:
-            recording, self._recording = self._recording, None
-            recording.close()
-            self._notice(f"Finished {recording.name}, {recording.dropped} frames dropped.")
+            return
+        try:
+            self._recording.offer(result.frames)
+        except SourceError:
+            self._toggle_recording()
 
 
 def _free_name(stem: str, suffix: str) -> Path:
