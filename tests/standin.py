@@ -1,7 +1,8 @@
 """A stand-in for the trained CPM, and pictures it reads exactly: hands painted as squares that carry their own map.
 
 Inside a painted hand green and blue say where in the hand a pixel lies (u, v in 0..1), red which hand it is. The ONNX
-graph turns the colours into belief maps: Gaussians round the cells where a point's (u, v) is. So detector, tracker
+graph turns the colours into belief maps: Gaussians round the cells where a point's (u, v) is. In a mirrored picture,
+told by the handedness of (u, v), the hands change places, as they do for a network that sees hands. So detector, tracker
 and live loop have true answers without trained weights.
 """
 
@@ -130,11 +131,12 @@ def write_model(path: Path) -> Path:
     for side, name in enumerate(("right", "left")):
         nodes += _side_nodes(side, name)
     nodes += [
-        helper.make_node("Concat", ["maps_right", "maps_left"], ["points"], axis=1),
+        *_mirror_nodes(),
+        *_swap_nodes("maps", "points"),
         helper.make_node("ReduceMax", ["points"], ["strongest"], axes=[1], keepdims=1),
         helper.make_node("Sub", ["one", "strongest"], ["background"]),
         helper.make_node("Concat", ["points", "background"], ["belief_maps"], axis=1),
-        helper.make_node("Concat", ["presence_right", "presence_left"], ["presence"], axis=1),
+        *_swap_nodes("presence", "presence"),
     ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["b", 3, INPUT_PX, INPUT_PX])
     maps = helper.make_tensor_value_info(
@@ -164,6 +166,33 @@ def _side_nodes(side: int, name: str) -> list[onnx.NodeProto]:
     ]
 
 
+def _mirror_nodes() -> list[onnx.NodeProto]:
+    """`mirrored` (B, 1): 1 where (u, v) turns the other way round inside most hands' pixels than it was painted."""
+    steps = [("u", "x"), ("u", "y"), ("v", "x"), ("v", "y")]
+    return [
+        *[helper.make_node("Conv", [a, f"step_{b}"], [f"{a}_{b}"], pads=[1, 1, 1, 1]) for a, b in steps],
+        helper.make_node("Mul", ["u_x", "v_y"], ["straight"]),
+        helper.make_node("Mul", ["u_y", "v_x"], ["crossed"]),
+        helper.make_node("Sub", ["straight", "crossed"], ["area"]),
+        helper.make_node("Sign", ["area"], ["turn"]),
+        helper.make_node("Sub", ["mask_right", "mask_left"], ["painted_turn"]),
+        helper.make_node("Mul", ["turn", "painted_turn"], ["agrees"]),
+        helper.make_node("ReduceMean", ["agrees"], ["agreement"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Less", ["agreement", "zero"], ["is_mirrored"]),
+    ]
+
+
+def _swap_nodes(kind: str, out: str) -> list[onnx.NodeProto]:
+    """Right then left along axis 1; left then right where the picture is mirrored."""
+    right, left, shape = f"{kind}_right", f"{kind}_left", f"{kind}_shape"
+    return [
+        helper.make_node("Reshape", ["is_mirrored", shape], [f"{kind}_mirrored"]),
+        helper.make_node("Concat", [right, left], [f"{kind}_painted"], axis=1),
+        helper.make_node("Concat", [left, right], [f"{kind}_swapped"], axis=1),
+        helper.make_node("Where", [f"{kind}_mirrored", f"{kind}_swapped", f"{kind}_painted"], [out]),
+    ]
+
+
 def _constants() -> list[onnx.TensorProto]:
     sampling = np.zeros((MAP_PX, INPUT_PX), np.float32)
     at = np.arange(MAP_PX) * INPUT_PX / MAP_PX
@@ -185,8 +214,11 @@ def _constants() -> list[onnx.TensorProto]:
         "top": 1.25,
         "minus_slope": -25.0,
         "presence_gain": 1.3,
+        "step_x": np.array([[0, 0, 0], [-1, 0, 1], [0, 0, 0]]).reshape(1, 1, 3, 3),
+        "step_y": np.array([[0, -1, 0], [0, 0, 0], [0, 1, 0]]).reshape(1, 1, 3, 3),
         "red_right": RED[0],
         "red_left": RED[1],
     }
     tensors = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in values.items()]
-    return [*tensors, numpy_helper.from_array(np.ones(3, np.int64), "ones")]
+    shapes = {"ones": [1, 1, 1], "maps_shape": [-1, 1, 1, 1], "presence_shape": [-1, 1]}
+    return [*tensors, *(numpy_helper.from_array(np.array(v, np.int64), name) for name, v in shapes.items())]

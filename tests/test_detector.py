@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import standin
@@ -11,8 +12,10 @@ from standin import PaintedHand, picture, worst_px
 
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
+from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop, cut
-from rt_hands.tracking.crops import Box, box_of, crop_round, fine_search_crops, search_crops
+from rt_hands.tracking.crops import Box, box_of, crop_round, fine_search_crops, search_crops, without_hands
+from rt_hands.tracking.readings import joined
 from rt_hands.types import Hands2D
 
 
@@ -45,6 +48,11 @@ def test_one_hand_in_pictures_of_any_size(detector, side, size_px):
 def test_any_place_size_and_turn(detector, x, y, size, turn, side):
     hand = PaintedHand(side, (x, y), size, turn)
     expect(detector(picture(hand)), hand)
+
+
+def test_without_mirrored_readings(standin_cpm):
+    hand = PaintedHand(1, (350, 200), 160, 25)
+    expect(Detector(cpm=standin_cpm, mirror=False)(picture(hand)), hand)
 
 
 def test_two_hands_apart(detector):
@@ -115,6 +123,54 @@ def test_views_of_other_arrays_are_read_right(detector):
     wide = np.zeros((480, 1280, 3), np.uint8)
     wide[:, ::2] = picture(hand)
     expect(detector(wide[:, ::2]), hand)
+
+
+# --- two readings of one crop -------------------------------------------------------------------------------
+
+
+def read_of(points: np.ndarray, presence: tuple[float, float] = (0.9, 0.2)) -> Read:
+    return Read(points[None], np.array([presence], np.float32), (Crop(10, 20, 100),), np.zeros((1, 1, 1, 1)))
+
+
+def test_mirroring_a_reading_twice_gives_it_back_and_turns_its_crop():
+    points = np.random.default_rng(0).uniform(0, 100, (2, 85, 3)).astype(np.float32)
+    once = read_of(points).mirrored(640)
+    np.testing.assert_allclose(once.points_px[0, 1, :, 0], 639 - points[0, :, 0], rtol=1e-6)
+    np.testing.assert_allclose(once.presence, [[0.2, 0.9]])
+    twice = once.mirrored(640)
+    np.testing.assert_allclose(twice.points_px[0], points, rtol=1e-4, atol=1e-4)
+    assert twice.crops == (Crop(10, 20, 100),)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.7])
+def test_a_mirrored_crop_shows_the_mirrored_crop(turn):
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8), (9, 9), 3)
+    crop, shape = Crop(120, 60, 150, turn), (368, 368, 3)
+    plain, mirrored = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    cut(image, crop, plain)
+    cut(np.ascontiguousarray(image[:, ::-1]), crop.mirrored(400), mirrored)
+    assert (
+        np.abs(plain.astype(int) - mirrored[:, ::-1]).max() <= 3
+    )  # measured 2: OpenCV's fixed-point weights
+
+
+def test_joined_readings_are_means_by_score_where_they_agree_and_the_surer_where_not():
+    near = np.full((2, 85, 3), [50, 50, 0.6], np.float32)
+    other = np.full((2, 85, 3), [53, 50, 0.3], np.float32)
+    other[1, 0] = [90, 50, 0.8]  # 40 px of a crop of 100: another thing
+    both = joined(read_of(near), read_of(other, (0.5, 0.4)))
+    np.testing.assert_allclose(both.points_px[0, 0, 5], [51, 50, 0.45], rtol=1e-5)
+    np.testing.assert_allclose(both.points_px[0, 1, 0, :2], [90, 50])
+    np.testing.assert_allclose(both.presence, [[0.7, 0.3]], rtol=1e-6)
+
+
+def test_painting_a_hand_over_leaves_the_rest_and_the_picture():
+    image = np.full((200, 300, 3), 90, np.uint8)
+    points = np.column_stack([np.random.default_rng(0).uniform(60, 120, (85, 2)), np.ones(85)])
+    alone = without_hands(image, [points])
+    x, y = points[:, :2].astype(int).T
+    assert not alone[y, x].any() and image.min() == 90
+    assert (alone[:, 150:] == 90).all() and (alone[:40] == 90).all()
 
 
 # --- where it looks ------------------------------------------------------------------------------------------

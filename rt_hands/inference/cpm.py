@@ -39,6 +39,13 @@ class Read:
         at = slice(first, end)
         return Read(self.points_px[at], self.presence[at], self.crops[at], self.belief_maps[at])
 
+    def mirrored(self, width_px: int) -> Read:
+        """The same of the mirrored picture: hands change places. The belief maps are left out."""
+        points = self.points_px[:, ::-1].copy()
+        points[..., 0] = width_px - 1 - points[..., 0]
+        crops = tuple(crop.mirrored(width_px) for crop in self.crops)
+        return Read(points, self.presence[:, ::-1].copy(), crops, self.belief_maps[:0])
+
 
 class Cpm:
     """The network with its pre- and postprocessing. One thread at a time."""

@@ -36,6 +36,10 @@ class Crop:
         """(x, y) of the centre, pixel centres at whole numbers."""
         return self.left + (self.side - 1) / 2, self.top + (self.side - 1) / 2
 
+    def mirrored(self, width_px: int) -> Crop:
+        """The same place in the mirrored picture."""
+        return Crop(width_px - self.left - self.side, self.top, self.side, -self.turn_rad)
+
     @property
     def rotation(self) -> NDArray[np.float64]:
         """(2, 2): directions in the crop to directions in the picture."""

@@ -14,6 +14,9 @@ from rt_hands.tracking.crops import Box, box_of
 from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D
 
+APART = 0.08
+"""Readings of a point that lie further apart than this, in crop sides, are of different things: no mean of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -114,6 +117,18 @@ def _without_parts(found: list[Spot], limits: Thresholds) -> list[Spot]:
         for spot, box in zip(found, boxes, strict=True)
         if not any(is_part(box, b, limits) for b in boxes)
     ]
+
+
+def joined(a: Read, b: Read) -> Read:
+    """Two readings of the same crops as one: points by their scores, but the surer where they lie apart."""
+    first, second = np.maximum(a.points_px[..., 2:], 1e-3), np.maximum(b.points_px[..., 2:], 1e-3)
+    points = (a.points_px * first + b.points_px * second) / (first + second)
+    sides = np.array([crop.side for crop in a.crops], np.float32).reshape(-1, 1, 1)
+    apart = np.hypot(*np.moveaxis(a.points_px[..., :2] - b.points_px[..., :2], -1, 0)) > APART * sides
+    surer = np.where(first > second, a.points_px, b.points_px)
+    mean = np.where(apart[..., None], surer, points).astype(np.float32)
+    mean[..., 2] = (a.points_px[..., 2] + b.points_px[..., 2]) / 2
+    return Read(mean, (a.presence + b.presence) / 2, a.crops, a.belief_maps)
 
 
 def assign_sides(found: Sequence[Spot], limits: Thresholds) -> dict[int, Spot]:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops, sure_of
+from rt_hands.tracking.crops import (
+    crop_round,
+    fine_search_crops,
+    search_crops,
+    sure_of,
+    without_hands,
+)
 from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
@@ -25,7 +31,7 @@ from rt_hands.tracking.readings import (
 )
 from rt_hands.tracking.thresholds import Thresholds, Timing
 from rt_hands.tracking.track import SIDE_TURN, State, Track
-from rt_hands.types import Hands2D
+from rt_hands.types import Hands2D, Image
 
 HELD_SCORE = 0.5
 """Scores of a held hand are halved: its points are a memory."""
@@ -39,11 +45,19 @@ STILL_TURN_RAD = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint."""
+    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint.
+
+    beside: hands (85, 3) that a search is not to find again.
+    """
 
     crop: Crop
     hand: int | None = None
     closer: bool = False
+    beside: tuple[NDArray[np.floating], ...] = ()
+
+    def job(self, image_bgr: Image) -> tuple[Image, Crop]:
+        """What to read, for `Cpm`."""
+        return (without_hands(image_bgr, self.beside) if self.beside else image_bgr), self.crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,8 @@ class Tracked:
 class Tracker:
     """Call `plan`, have the crops read in one batch, then `update`; once a frame, times in order.
 
-    A hand is found by a pass over the picture (in turn the whole and windows of it), looked at in its own crop in the
+    A hand is found by a pass over the picture (in turn the whole and windows of it, without the hand that is followed),
+    looked at in its own crop in the
     next frame, confirmed and shown in the one after, then followed crop to crop. Times are in ns: frame rates may vary.
     """
 
@@ -132,7 +147,8 @@ class Tracker:
             ]
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
-            looks.append(Look(self._next_window(size_px)))
+            known = tuple(track.predicted(t_ns) for track in self._tracks if track.alive)
+            looks.append(Look(self._next_window(size_px), beside=known))
         return looks
 
     def _follow(self, t_ns: int) -> list[Look]:
