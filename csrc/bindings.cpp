@@ -60,13 +60,16 @@ bool is_dtype(const py::array& array) {
 // Row-major copy (or the array itself where it already is) as T. Any real dtype is taken.
 template <class T>
 py::array_t<T, py::array::c_style> numbers(const py::array& array, const char* name) {
+    constexpr int ready = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if ((array.flags() & ready) == ready && is_dtype<T>(array)) {
+        return py::reinterpret_borrow<py::array_t<T, py::array::c_style>>(array);
+    }
     const char kind = array.dtype().kind();
     if (kind != 'f' && kind != 'i' && kind != 'u') {
         throw py::value_error(std::string(name) + " must hold real numbers, " + came(array) + ".");
     }
     // Aligned too: a view into raw bytes may start anywhere, and not every processor reads a double from there.
-    constexpr int layout = py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    auto out = py::array_t<T, layout>::ensure(array);
+    auto out = py::array_t<T, ready | py::array::forcecast>::ensure(array);
     if (!out) throw py::error_already_set();
     return out;
 }
@@ -88,15 +91,41 @@ void check_finite(const double* values, py::ssize_t count, const std::string& wh
     }
 }
 
-CameraModel camera_model(py::ssize_t view, const double* k, const double* dist, const double* pose, const double* size) {
-    const std::string camera = " of camera " + std::to_string(view);
-    check_finite(k, 9, "K" + camera);
-    check_finite(dist, 5, "dist" + camera);
-    check_finite(pose, 12, "cam_from_world" + camera);
-    if (!(k[0] > 0 && k[4] > 0) || k[1] != 0 || k[3] != 0 || k[6] != 0 || k[7] != 0 || k[8] != 1) {
-        throw py::value_error("K" + camera + " must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 px: "
-                              "the OpenCV model has no skew.");
+// Eight sums at once, so that the compiler can use vectors: NaN in one of them once a number is not finite.
+bool all_finite(const Float64Array& array) {
+    const double* values = array.data();
+    double lost[8] = {};
+    py::ssize_t i = 0;
+    for (; i + 8 <= array.size(); i += 8) {
+        for (int j = 0; j < 8; ++j) lost[j] += values[i + j] * 0;
     }
+    for (; i < array.size(); ++i) lost[0] += values[i] * 0;
+    return lost[0] + lost[1] + lost[2] + lost[3] + lost[4] + lost[5] + lost[6] + lost[7] == 0;
+}
+
+// One camera's rows of the four arrays; size is null when none was given.
+struct CameraRows {
+    const double *k, *dist, *pose, *size;
+};
+
+bool is_camera_matrix(const double* k) {
+    return k[0] > 0 && k[4] > 0 && k[1] == 0 && k[3] == 0 && k[6] == 0 && k[7] == 0 && k[8] == 1;
+}
+
+// Says what is wrong with a camera, if anything is. Called only when something is: sentences cost more than checks.
+void refuse_bad_camera(py::ssize_t view, const CameraRows& rows) {
+    const std::string camera = " of camera " + std::to_string(view);
+    check_finite(rows.k, 9, "K" + camera);
+    check_finite(rows.dist, 5, "dist" + camera);
+    check_finite(rows.pose, 12, "cam_from_world" + camera);
+    if (rows.size) check_finite(rows.size, 2, "size" + camera);
+    if (is_camera_matrix(rows.k)) return;
+    throw py::value_error("K" + camera + " must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 px: "
+                          "the OpenCV model has no skew.");
+}
+
+CameraModel camera_model(const CameraRows& rows) {
+    const double *k = rows.k, *dist = rows.dist, *pose = rows.pose;
     CameraModel c{};
     c.fx = k[0], c.fy = k[4], c.cx = k[2], c.cy = k[5];
     c.k1 = dist[0], c.k2 = dist[1], c.p1 = dist[2], c.p2 = dist[3], c.k3 = dist[4];
@@ -106,10 +135,7 @@ CameraModel camera_model(py::ssize_t view, const double* k, const double* dist, 
     }
     c.distorted = c.k1 != 0 || c.k2 != 0 || c.p1 != 0 || c.p2 != 0 || c.k3 != 0;
     c.r2_limit = fold_radius2(c.k1, c.k2, c.k3);
-    if (size) {
-        check_finite(size, 2, "size" + camera);
-        c.width_px = size[0], c.height_px = size[1];
-    }
+    if (rows.size) c.width_px = rows.size[0], c.height_px = rows.size[1];
     return c;
 }
 
@@ -130,11 +156,15 @@ std::vector<CameraModel> camera_models(const py::object& k_object, const py::obj
     if (!size_object.is_none()) {
         size = float64_of_shape(size_object, "size", ("(V, 2) with V = " + v + " as in K").c_str(), {views, 2});
     }
-    std::vector<CameraModel> cameras(static_cast<std::size_t>(views));
+    bool sound = all_finite(k) && all_finite(dist) && all_finite(pose) && all_finite(size);
+    for (py::ssize_t i = 0; i < views; ++i) sound &= is_camera_matrix(k.data() + 9 * i);
+    std::vector<CameraModel> cameras;
+    cameras.reserve(static_cast<std::size_t>(views));
     for (py::ssize_t i = 0; i < views; ++i) {
-        cameras[static_cast<std::size_t>(i)] =
-            camera_model(i, k.data() + 9 * i, dist.data() + 5 * i, pose.data() + (square ? 16 : 12) * i,
-                         size_object.is_none() ? nullptr : size.data() + 2 * i);
+        const CameraRows rows{k.data() + 9 * i, dist.data() + 5 * i, pose.data() + (square ? 16 : 12) * i,
+                              size_object.is_none() ? nullptr : size.data() + 2 * i};
+        if (!sound) refuse_bad_camera(i, rows);
+        cameras.push_back(camera_model(rows));
     }
     return cameras;
 }

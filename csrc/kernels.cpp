@@ -39,8 +39,9 @@ void project(const double* points_mm, std::int64_t count, const CameraModel* cam
 void triangulate(const double* points_px, const double* scores, std::int64_t count, const CameraModel* cameras,
                  std::int64_t views, const TriangulateOptions& options, double* points_mm, double* residual_px,
                  std::int64_t* views_used, std::uint8_t* used) {
-    // Nine lanes-wide values a view, for the group and for its hypotheses, an index and a residual; 64 bytes a value at most.
-    std::vector<unsigned char> workspace(static_cast<std::size_t>(views) * (2 * 9 * 64 + 16) + 64);
+    // Eight lanes-wide values a view, for the group and for its hypotheses, six on the way to directions, each of 64 bytes
+    // at most; an index and a residual.
+    std::vector<unsigned char> workspace(static_cast<std::size_t>(views) * ((2 * 8 + 6) * 64 + 16) + 64);
     active_kernels().triangulate(points_px, scores, count, cameras, views, options, workspace.data(), points_mm,
                                  residual_px, views_used, used);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #if RT_HANDS_X86_LEVELS
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 // Projection kernels: points as columns in blocks, all cameras over each block.
 
-constexpr int kBlock = 192;  // points staged at once, both hands; a multiple of every kLanes
+constexpr int kBlock = 192;  // points staged at once, both hands; a multiple of every kLanes. The last lanes repeat a point
 
 struct PointBlock {
     alignas(64) double x[kBlock], y[kBlock], z[kBlock];
@@ -14,7 +14,9 @@ static inline void gather_points(const T* points, int count, PointBlock* block) 
         block->y[i] = points[3 * i + 1];
         block->z[i] = points[3 * i + 2];
     }
-    for (int i = count; i < kBlock; ++i) block->x[i] = block->y[i] = block->z[i] = 0;
+    for (int i = count; i < (count + kLanes - 1) / kLanes * kLanes; ++i) {
+        block->x[i] = block->x[0], block->y[i] = block->y[0], block->z[i] = block->z[0];
+    }
     block->count = count;
 }
 
@@ -67,15 +69,22 @@ static inline void project_block(const CameraModel c, const PointBlock& points, 
     std::memcpy(inside + i, last_inside, count);
 }
 
+static inline void project_cameras(const PointBlock& points, const CameraModel* cameras, std::int64_t views,
+                                   std::int64_t step, double* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
+    for (std::int64_t v = 0; v < views; ++v) {
+        const std::int64_t at = v * step;
+        project_block(cameras[v], points, points_px + 2 * at, in_front + at, inside + at);
+    }
+}
+
+#include "project_near.inl"
+
 template <class T>
 static void project(const T* points_mm, std::int64_t count, const CameraModel* cameras, std::int64_t views,
                     T* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
     PointBlock points;
     for (std::int64_t start = 0; start < count; start += kBlock) {
         gather_points(points_mm + 3 * start, static_cast<int>(std::min<std::int64_t>(kBlock, count - start)), &points);
-        for (std::int64_t v = 0; v < views; ++v) {
-            const std::int64_t at = v * count + start;
-            project_block(cameras[v], points, points_px + 2 * at, in_front + at, inside + at);
-        }
+        project_cameras(points, cameras, views, count, points_px + 2 * start, in_front + start, inside + start);
     }
 }

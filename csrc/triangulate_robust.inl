@@ -14,9 +14,8 @@ static inline std::int64_t spread_lane(const Group& group, int lane_index, Group
     for (std::int64_t v = 0; v < group.views; ++v) {
         const Sight& s = group.sights[v];
         hypotheses->sights[v] = {splat(lane(s.x, lane_index)),  splat(lane(s.y, lane_index)),
-                                 splat(lane(s.ux, lane_index)), splat(lane(s.uy, lane_index)),
-                                 splat(lane(s.vx, lane_index)), splat(lane(s.vy, lane_index)),
-                                 splat(lane(s.score, lane_index))};
+                                 splat(lane(s.xx, lane_index)), splat(lane(s.xy, lane_index)),
+                                 splat(lane(s.yy, lane_index)), splat(lane(s.score, lane_index))};
         if (lane(s.score, lane_index) > 0) usable[count++] = v;
     }
     return count;
@@ -89,6 +88,7 @@ static inline double gate_residual2(std::int64_t count, double typical2, double 
 
 struct Workspace {
     Group group, hypotheses;
+    Bend* bends;
     std::int64_t* usable;
     double* ordered;
 };
@@ -116,7 +116,6 @@ static inline Point3 regroup(const Workspace& work, LaneMask doubtful, double ma
         // The first round fits even when every view agrees: p came from two of them only.
         if (!changed && round > 0) break;
         p = refine(g, p);
-        measure(g, p);
     }
     return p;
 }
@@ -136,7 +135,6 @@ static inline Point3 robust_fit(Workspace* work, const TriangulateOptions& optio
     const Group& g = work->group;
     for (std::int64_t v = 0; v < g.views; ++v) g.weights[v] = g.sights[v].score;
     Point3 p = refine(g, linear_fit(g));
-    measure(g, p);
     if (!options.reject) return p;
     const double max2 = options.max_residual_px * options.max_residual_px, sure2 = std::min(kSurePx * kSurePx, max2);
     const Lanes worst = worst_residual2(g);
@@ -154,18 +152,19 @@ static inline Point3 robust_fit(Workspace* work, const TriangulateOptions& optio
     return any(doubtful > 0.0) ? regroup(*work, doubtful > 0.0, max2, p) : p;
 }
 
-static inline Sight load_sight(const CameraModel& c, const double* points_px, const double* scores, int count,
-                               double min_score) {
-    alignas(64) double u[kLanes], v[kLanes], score[kLanes];
+// `count` points of one view, one a lane; lanes past the last point get score 0, as do views that are not usable.
+static inline void load_sight(const CameraModel& c, const double* points_px, const double* scores, int count,
+                              double min_score, Sight* sight, Bend* bend) {
+    alignas(64) double u[kLanes], v[kLanes], s[kLanes];
     for (int i = 0; i < kLanes; ++i) {
-        const int j = std::min(i, count - 1);
-        const bool usable = std::isfinite(points_px[2 * j]) && std::isfinite(points_px[2 * j + 1]) &&
-                            std::isfinite(scores[j]) && scores[j] > 0 && scores[j] >= min_score && i < count;
-        u[i] = usable ? points_px[2 * j] : c.cx;
-        v[i] = usable ? points_px[2 * j + 1] : c.cy;
-        score[i] = usable ? scores[j] : 0;
+        const int j = count == kLanes ? i : std::min(i, count - 1);
+        u[i] = points_px[2 * j], v[i] = points_px[2 * j + 1];
+        s[i] = i < count ? scores[j] : 0;
     }
-    return undistorted_sight(c, load_lanes(u), load_lanes(v), load_lanes(score));
+    const Lanes x = load_lanes(u), y = load_lanes(v), score = load_lanes(s), spread = (x - x) + (y - y) + (score - score);
+    const LaneMask usable = (spread == 0.0) & (score > 0.0) & (score >= min_score);  // NaN and inf: spread is NaN
+    start_undistorting(c, select(usable, x, splat(c.cx)), select(usable, y, splat(c.cy)),
+                       select(usable, score, splat(0.0)), sight, bend);
 }
 
 struct TriangulateOutput {
@@ -175,27 +174,30 @@ struct TriangulateOutput {
     std::int64_t count;  // N: the step from one view's masks to the next
 };
 
-static inline void write_point(const Group& g, const Point3& p, int i, const TriangulateOutput& out, std::int64_t at) {
-    double sum = 0, weight = 0;
-    std::int64_t number = 0;
+// The `size` points of a group, from point `at` on.
+static inline void write_group(const Group& g, const Point3& p, std::int64_t at, int size, const TriangulateOutput& out) {
+    Lanes sum = splat(0.0), weight = splat(0.0), number = splat(0.0);
     for (std::int64_t v = 0; v < g.views; ++v) {
-        const double w = lane(g.weights[v], i);
-        out.used[v * out.count + at] = w > 0;
-        if (!(w > 0)) continue;
-        sum += w * lane(g.residuals2[v], i);
+        const Lanes w = g.weights[v];
+        sum += select(w > 0.0, w * g.residuals2[v], splat(0.0));
         weight += w;
-        ++number;
+        number += select(w > 0.0, splat(1.0), splat(0.0));
     }
-    const double residual = std::sqrt(sum / weight), x = lane(p.x, i), y = lane(p.y, i), z = lane(p.z, i);
-    const bool found = number >= 2 && std::isfinite(residual) && std::isfinite(x + y + z);
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    out.points_mm[3 * at] = found ? x : nan;
-    out.points_mm[3 * at + 1] = found ? y : nan;
-    out.points_mm[3 * at + 2] = found ? z : nan;
-    out.residual_px[at] = found ? residual : nan;
-    out.views_used[at] = found ? number : 0;
-    if (!found) {
-        for (std::int64_t v = 0; v < g.views; ++v) out.used[v * out.count + at] = 0;
+    const Lanes mean2 = sum / weight, lost = (mean2 - mean2) + (p.x - p.x) + (p.y - p.y) + (p.z - p.z);
+    const LaneMask found = (number >= 2.0) & (lost == 0.0);
+    const Lanes nan = splat(std::numeric_limits<double>::quiet_NaN());
+    const Lanes residual = root(select(found, mean2, nan)), x = select(found, p.x, nan), y = select(found, p.y, nan),
+                z = select(found, p.z, nan), views = select(found, number, splat(0.0));
+    for (int i = 0; i < size; ++i) {
+        double* point = out.points_mm + 3 * (at + i);
+        point[0] = lane(x, i), point[1] = lane(y, i), point[2] = lane(z, i);
+        out.residual_px[at + i] = lane(residual, i);
+        out.views_used[at + i] = static_cast<std::int64_t>(lane(views, i));
+    }
+    for (std::int64_t v = 0; v < g.views; ++v) {
+        std::uint8_t used[kLanes];
+        store_mask(used, found & (g.weights[v] > 0.0));
+        std::memcpy(out.used + v * out.count + at, used, static_cast<std::size_t>(size));
     }
 }
 
@@ -212,7 +214,8 @@ static inline Workspace make_workspace(const CameraModel* cameras, std::int64_t 
         g->residuals2 = g->weights + views;
         bytes = reinterpret_cast<unsigned char*>(g->residuals2 + views);
     }
-    work.usable = reinterpret_cast<std::int64_t*>(bytes);
+    work.bends = reinterpret_cast<Bend*>(bytes);
+    work.usable = reinterpret_cast<std::int64_t*>(work.bends + views);
     work.ordered = reinterpret_cast<double*>(work.usable + views);
     return work;
 }
@@ -226,9 +229,11 @@ static void triangulate(const double* points_px, const double* scores, std::int6
         const int size = static_cast<int>(std::min<std::int64_t>(kLanes, count - start));
         for (std::int64_t v = 0; v < views; ++v) {
             const std::int64_t at = v * count + start;
-            work.group.sights[v] = load_sight(cameras[v], points_px + 2 * at, scores + at, size, options.min_score);
+            load_sight(cameras[v], points_px + 2 * at, scores + at, size, options.min_score, work.group.sights + v,
+                       work.bends + v);
         }
+        undistort(cameras, views, work.bends, work.group.sights);
         const Point3 p = robust_fit(&work, options);
-        for (int i = 0; i < size; ++i) write_point(work.group, p, i, out, start + i);
+        write_group(work.group, p, start, size, out);
     }
 }

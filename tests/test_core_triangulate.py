@@ -134,6 +134,31 @@ def test_reject_off_uses_every_view(level: str) -> None:
     assert (number == 8).all() and used.all() and residual.min() > 5
 
 
+@pytest.mark.parametrize("views", [2, 3, 4, 8, 20])
+@pytest.mark.parametrize("noise_px", [0.0, 0.3, 0.6])
+def test_views_that_agree_are_all_used(level: str, views: int, noise_px: float) -> None:
+    """Noise below the 3 px that start a search: the same answer with rejection as without, view for view."""
+    _, pixels, cameras = scene(views, 60, noise_px)
+    scores = np.random.default_rng(8).uniform(0.2, 1, (views, 60))
+    every = _core.triangulate(pixels, scores, *cameras, reject=False)
+    kept = _core.triangulate(pixels, scores, *cameras)
+    assert every[1].max() < 3 and (kept[2] == views).all()
+    for one, other in zip(kept, every, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_search_leaves_its_neighbours_alone(level: str) -> None:
+    """Points share SIMD lanes: one with a wrong view must not change the answers beside it."""
+    _, pixels, cameras = scene(8, 17, noise_px=0.3)
+    clean = _core.triangulate(pixels, np.ones((8, 17)), *cameras)
+    pixels[3, 5] += 90
+    broken = _core.triangulate(pixels, np.ones((8, 17)), *cameras)
+    others = np.arange(17) != 5
+    assert not broken[3][3, 5] and broken[2][5] == 7
+    np.testing.assert_allclose(broken[0][others], clean[0][others], rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(broken[3][:, others], clean[3][:, others])
+
+
 def test_unusable_views_are_not_used(level: str) -> None:
     truth, pixels, cameras = scene(8, 9)
     scores = np.full((8, 9), 0.9)
