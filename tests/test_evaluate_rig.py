@@ -7,7 +7,9 @@ import pytest
 from test_lift import hands_mm
 
 from rt_hands.errors import MissingPart
-from rt_hands.evaluation import rig as evaluation
+from rt_hands.evaluation import rig_real
+from rt_hands.evaluation import rig_rendered as evaluation
+from rt_hands.lifting.lift import FUSION_WEIGHT
 from rt_hands.types import Hands3D
 
 
@@ -28,14 +30,12 @@ def test_state_is_read_from_the_points() -> None:
 def test_errors_leave_out_hands_that_were_not_found() -> None:
     errors = evaluation.Errors()
     truth = hands_mm()
-    errors.add("fused", 4, "apart", Hands3D.empty(), truth)
-    assert np.isnan(errors.mean_mm("fused", 4))
+    errors.add(FUSION_WEIGHT, 4, "apart", Hands3D.empty(), truth)
+    assert np.isnan(errors.mean_mm(4))
     moved = Hands3D.empty()
     moved.points_world_mm[:85] = truth[:85] + (0, 3, 4)
-    errors.add("fused", 4, "apart", moved, truth)
-    assert (
-        errors.mean_mm("fused", 4) == pytest.approx(5) and len(errors.mm["fused", 4, "apart", "joints"]) == 21
-    )
+    errors.add(FUSION_WEIGHT, 4, "apart", moved, truth)
+    assert errors.mean_mm(4) == pytest.approx(5) and len(errors.mm[FUSION_WEIGHT, 4, "apart", "joints"]) == 21
 
 
 def test_exchange_is_counted_only_when_wrists_swap_places() -> None:
@@ -44,9 +44,9 @@ def test_exchange_is_counted_only_when_wrists_swap_places() -> None:
         empty = Hands3D.empty()
         return Hands3D(points, empty.score, empty.residual_px, empty.views, np.ones(2, bool))
 
-    assert evaluation._exchanged(hands([0, 1]), hands([0, 1])) == 0
-    assert evaluation._exchanged(hands([0, 1]), hands([1, 0])) == 1
-    assert evaluation._exchanged(Hands3D.empty(), hands([1, 0])) == 0
+    assert rig_real.exchanged(hands([0, 1]), hands([0, 1])) == 0
+    assert rig_real.exchanged(hands([0, 1]), hands([1, 0])) == 1
+    assert rig_real.exchanged(Hands3D.empty(), hands([1, 0])) == 0
 
 
 def test_more_views_are_better_on_a_rendered_rig(tmp_path) -> None:
@@ -64,3 +64,12 @@ def test_more_views_are_better_on_a_rendered_rig(tmp_path) -> None:
     assert figures["rig16_all_mm"] < figures["rig4_all_mm"] < figures["rig2_all_mm"]  # 0.8, 2.4, 4.2 mm seen
     assert figures["rig16_reprojection_px"] < 2.0
     assert (tmp_path / "rendered_00.png").stat().st_size > 10_000
+
+
+def test_hands_on_the_wrong_side_are_counted() -> None:
+    usual = [np.array([[0.0, 0, 0], [300, 0, 0]]) + i for i in range(9)]
+    assert rig_real.on_wrong_side(usual) == 0
+    assert rig_real.on_wrong_side([*usual, usual[0][::-1]]) == pytest.approx(0.1)
+    alone = usual[0].copy()
+    alone[1] = np.nan
+    assert rig_real.on_wrong_side([*usual, alone]) == 0 and rig_real.on_wrong_side([]) == 0
