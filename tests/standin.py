@@ -2,8 +2,8 @@
 
 Inside a painted hand green and blue say where in the hand a pixel lies (u, v in 0..1), red which hand it is. The ONNX
 graph turns the colours into belief maps: Gaussians round the cells where a point's (u, v) is. In a mirrored picture,
-told by the handedness of (u, v), the hands change places, as they do for a network that sees hands. So detector, tracker
-and live loop have true answers without trained weights.
+told by the handedness of (u, v), the hands change places, as they do for a network that sees hands. So detector,
+tracker and live loop have true answers without trained weights.
 """
 
 from __future__ import annotations
