@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -57,6 +58,7 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time every call in turn, so that a busy moment of the machine meets them all.
 
+    The turn is drawn anew each round: no call always finds the caches as one other call left them.
     A call that takes more than its share of `budget_s` is run in fewer of the rounds, never fewer than five.
     """
     cost_s = {name: _seconds(call) for name, call in calls.items()}
@@ -65,8 +67,10 @@ def interleave(
     runs = {name: int(np.clip(share_s / max(cost, 1e-7), 5, most_runs)) for name, cost in cost_s.items()}
     rounds = max(runs.values())
     taken_ns: dict[str, list[int]] = {name: [] for name in calls}
+    turn, draw = list(calls.items()), random.Random(0)
     for index in track(range(rounds), title or "measuring", transient=True):
-        for name, call in calls.items():
+        draw.shuffle(turn)
+        for name, call in turn:
             if index * runs[name] // rounds != (index + 1) * runs[name] // rounds:
                 start = time.perf_counter_ns()
                 call()
