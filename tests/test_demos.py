@@ -16,6 +16,7 @@ from rt_hands.capture.images import read_image
 from rt_hands.display.video_file import VideoFile
 from rt_hands.inference import cpm
 from rt_hands.layout import POINT_NAMES, index_of
+from rt_hands.paths import sample_dir
 
 DEMOS = Path(__file__).resolve().parent.parent / "demos"
 
@@ -111,7 +112,59 @@ def test_own_consumer_tells_pinches(capsys):
     )
 
 
-@pytest.mark.parametrize("name", ["photo", "video_to_csv"])
+def recorded(folder):
+    """A session of one camera, six pictures."""
+    from rt_hands.recording import SessionWriter
+    from rt_hands.types import Frame
+
+    with SessionWriter(folder, ["cam"], wait=True) as writer:
+        for i in range(6):
+            writer.add(Frame(picture(hand(i)), "cam", i, i * 40_000_000))
+    return folder
+
+
+def test_session_replay_follows_a_part(tmp_path, capsys):
+    assert demo("session_replay").main([str(recorded(tmp_path / "session")), "2", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "6 FrameSets of cam: 0.2 s"
+    assert [int(line.split()[0]) for line in lines[1:]] == [2, 3, 4]
+    x, y = hand(4).points_px()[index_of("index_tip")]
+    words = lines[-1].split()
+    assert words[3] == "right" and np.hypot(float(words[4]) - x, float(words[5]) - y) < 8
+    assert lines[-1].endswith("left not there")
+
+
+def test_session_replay_of_a_rig_is_in_mm(capsys):
+    assert demo("session_replay").main([str(sample_dir()), "0", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "cam_front" in lines[0] and len(lines) == 2
+
+
+def test_latency_tells_every_stage(clip, capsys):
+    assert demo("latency").main([str(clip), "12"]) == 0
+    out = capsys.readouterr().out
+    assert "onnxruntime float32, 7 frames" in out
+    assert all(f"  {stage}" in out for stage in ("grab", "preprocess", "infer", "decode", "track", "draw"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_export_is_read_back(clip, tmp_path, capsys, ending):
+    from rt_hands.formats import load_hands
+
+    out = tmp_path / f"hands.{ending}"
+    assert demo("export").main([str(clip), str(out), "6"]) == 0
+    assert "Saved 6 samples, 2D" in capsys.readouterr().out
+    samples = load_hands(out)
+    assert [sample.t_ns for sample in samples] == [40_000_000 * i for i in range(6)]
+    assert worst_px(samples[-1].hands, hand(5)) < 8
+
+
+def test_export_of_the_sample_is_3d(tmp_path, capsys):
+    assert demo("export").main(["sample", str(tmp_path / "hands.csv"), "2"]) == 0
+    assert "Saved 2 samples, 3D" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["export", "photo", "video_to_csv"])
 def test_missing_arguments_show_the_usage(name):
     from rt_hands.errors import InvalidInput
 

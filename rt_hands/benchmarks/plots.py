@@ -141,6 +141,25 @@ def batches(part: Mapping[str, Any], path: Path) -> bool:
     return bool(rows)
 
 
+def rig(part: Mapping[str, Any], path: Path) -> bool:
+    """A rig's loop by stage, and what lifting and drawing back take by the number of views."""
+    stages = {name: row["p50_ms"] for name, row in part["loop"].items() if "p50_ms" in row and name != "ours"}
+    scaling = {name: part[name] for name in ("lift", "draw back") if name in part}
+    figure, axes = _axes(2)
+    axes[0].barh(list(stages), list(stages.values()), color=COLOURS[0])
+    axes[0].invert_yaxis()
+    axes[0].set(title="eight cameras, by stage", xlabel="median ms a FrameSet")
+    for (name, timings), colour in zip(scaling.items(), COLOURS, strict=False):
+        at = [(int(key.split()[0]), timing["p50_us"] / 1e3) for key, timing in timings.items()]
+        axes[1].loglog(*zip(*at, strict=True), "o-", color=colour, label=name)
+        axes[1].set_xticks([v for v, _ in at], [str(v) for v, _ in at])
+    axes[1].minorticks_off()
+    axes[1].set(title="two hands, by views", xlabel="views", ylabel="median ms")
+    axes[1].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=DPI)
+    return bool(stages or scaling)
+
+
 def found(part: Mapping[str, Any], path: Path) -> bool:
     """Hands found, and processor time a picture, by clip and finder."""
     rows = part["clips"]
@@ -172,4 +191,5 @@ PLOTS: Final[tuple[tuple[str, str, Callable[[Mapping[str, Any], Path], bool]], .
     ("live latency", "live", latency),
     ("live stages", "live", stages),
     ("hands found", "hands", found),
+    ("rig by stage and views", "rig", rig),
 )
