@@ -19,9 +19,9 @@ class Model:
 
 
 MODELS: Final = {
-    "light": Model("cpm_light", "the default: depthwise, float32, about 10 ms on two CPU cores"),
+    "light": Model("cpm_light", "the default: a CPM on a small trunk trained on hands, float32"),
     "int8": Model("cpm_light_int8", "the same network in 8 bits, for CPUs with VNNI"),
-    "quality": Model("cpm_quality", "twice the width, about 25 ms on two CPU cores"),
+    "quality": Model("cpm_quality", "a larger network, for recordings"),
 }
 DEFAULT_MODEL: Final = "light"
 

@@ -42,6 +42,7 @@ def export_onnx(
     metadata lands in the file's `metadata_props`, where the run time reads it. Returns `path`.
     """
     module = module.eval()
+    path.parent.mkdir(parents=True, exist_ok=True)
     names = [*input_names, *output_names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of constants that are meant to be constant
