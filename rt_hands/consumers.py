@@ -27,9 +27,13 @@ class Consumer(Protocol):
 
     name: str
 
-    def accept(self, result: Result) -> None: ...
+    def accept(self, result: Result) -> None:
+        """Take one result, in the consumer's own thread; an error here is raised to the caller's next `offer`."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Finish; called once, after the last result."""
+        ...
 
 
 class JsonLines:

@@ -33,11 +33,17 @@ class Reader(Protocol):
     camera: str
     name: str
 
-    def open(self) -> str: ...
+    def open(self) -> str:
+        """Connect; one sentence on what was asked for and got. Raises SourceError, leaving the camera free."""
+        ...
 
-    def grab(self) -> tuple[int, Image] | None: ...
+    def grab(self) -> tuple[int, Image] | None:
+        """The next picture and `time.perf_counter_ns()` at its grab, before decoding."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the camera; safe to call twice."""
+        ...
 
 
 @dataclass(slots=True)
