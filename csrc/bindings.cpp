@@ -332,6 +332,11 @@ PYBIND11_MODULE(_core, m) {
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),
           py::arg("cam_from_world"), py::kw_only(), py::arg("min_score") = 0.0, py::arg("max_residual_px") = 10.0,
           py::arg("reject") = true);
+#ifdef __VERSION__
+    m.attr("compiler") = __VERSION__;
+#else
+    m.attr("compiler") = "MSVC " + std::to_string(_MSC_VER);
+#endif
     m.def("simd_level", [] { return simd_level_name(simd_level()); });
     m.def("simd_levels", &level_names);
     m.def("set_simd_level", [](const std::string& name) { set_simd_level(simd_level_from_name(name)); }, py::arg("level"));

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 PeakMethod = Literal["mean5x5", "mean5x5_sub", "log_parabola"]
 SimdLevel = Literal["baseline", "avx2", "avx512"]
+compiler: str
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 def decode_heatmaps(

@@ -18,6 +18,10 @@ PARTS = {
         "speed and hands found, beside MediaPipe in an environment of its own",
     ),
     "rig": ("rt_hands.benchmarks.rig", "a rig's loop by views and batch"),
+    "guard": (
+        "rt_hands.benchmarks.guard",
+        "the core's instructions by valgrind beside the committed baseline",
+    ),
     "picture": ("rt_hands.benchmarks.picture", "no benchmark: the README's picture, made again"),
     "all": ("rt_hands.benchmarks.every", "all of the above, each as a process of its own, into one folder"),
     "report": ("rt_hands.benchmarks.report", "tables and plots of such a folder as docs/REPORT.md"),

@@ -157,7 +157,7 @@ def test_calls_take_turns_and_become_json(tmp_path):
     order = []
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     timings = interleave(calls, 0.01, most_runs=10)
-    assert all({*order[i : i + 2]} == {"a", "b"} for i in (-6, -4, -3 - 1, -5 - 1)) and timings["a"].runs == 9
+    assert all({*order[i:][:2]} == {"a", "b"} for i in (-6, -4, -2)) and timings["a"].runs == 9
     write_json(tmp_path / "t.json", {"machine": 1}, {"part": timings, "rows": [{"x": 1}]})
     kept = json.loads((tmp_path / "t.json").read_text())
     assert kept["part"]["a"]["runs"] == 9 and kept["rows"] == [{"x": 1}]
