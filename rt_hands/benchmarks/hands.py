@@ -121,20 +121,29 @@ def main(argv: Sequence[str]) -> int:
     )
     if options.frames < 2 * DROP:
         raise InvalidInput(f"--frames is {options.frames}; give {2 * DROP} or more.")
-    header, rows, notes = print_machine(), [], {}
+    header = print_machine()
+    rows: list[Row] = []
+    notes: dict[str, str] = {}
     with ExitStack() as stack:
         finders = [stack.enter_context(Finder(command)) for command in commands(options)]
         progress = stack.enter_context(Progress(transient=True))
         for clip in clips(options.frames):
             rows += compare(clip, finders, progress)
             notes[clip.name] = clip.note
+            # After each clip, so that a run that is cut off leaves the clips that were done.
+            _save(options, header, rows, notes)
     _print(rows, notes)
     if not options.mediapipe_python:
         Console().print("No MediaPipe: give --mediapipe-python (python -m rt_hands.bench hands --help).")
+    return 0
+
+
+def _save(
+    options: Options, header: Mapping[str, object], rows: Sequence[Row], notes: Mapping[str, str]
+) -> None:
     if options.json:
         kept = {name: note for name, note in notes.items() if note}
         write_json(options.json, header, {"clips": [asdict(row) for row in rows], "notes": kept})
-    return 0
 
 
 def compare(clip: Clip, finders: Sequence[Finder], progress: Progress) -> list[Row]:
