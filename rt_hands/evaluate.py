@@ -14,6 +14,7 @@ PARTS = {
         "CPM: the source's table, decoders, real pictures; draws a folder of pictures",
     ),
     "rig": ("rt_hands.evaluation.rig", "rendered rigs in mm by number of views; a real rig in px"),
+    "video": ("rt_hands.evaluation.video", "one hand followed through a video, against a teacher's joints"),
     "clocks": (
         "rt_hands.evaluation.clocks",
         "how far apart the clocks of a rig's cameras are, from moving hands",

@@ -98,7 +98,7 @@ class Pipeline:
             return Result(frames, tuple(self._detect(frame) for frame in frames.frames))
         plans = [self._tracker(frame).plan(frame.size_px, frame.t_ns) for frame in frames.frames]
         jobs = [
-            look.job(frame.image_bgr)
+            (frame.image_bgr, look.crop)
             for frame, looks in zip(frames.frames, plans, strict=True)
             for look in looks
         ]

@@ -34,7 +34,7 @@ class Film:
         image = picture(*hands, size_px=self.size_px)
         looks = self.tracker.plan(self.size_px, self.t_ns)
         self.crops.append(len(looks))
-        read = self.cpm([look.job(image) for look in looks])
+        read = self.cpm([(image, look.crop) for look in looks])
         return self.tracker.update(looks, read, self.t_ns)
 
 

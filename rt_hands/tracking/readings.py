@@ -128,7 +128,8 @@ def joined(a: Read, b: Read) -> Read:
     surer = np.where(first > second, a.points_px, b.points_px)
     mean = np.where(apart[..., None], surer, points).astype(np.float32)
     mean[..., 2] = (a.points_px[..., 2] + b.points_px[..., 2]) / 2
-    return Read(mean, (a.presence + b.presence) / 2, a.crops, a.belief_maps)
+    presence = ((a.presence + b.presence) / 2).astype(np.float32)
+    return Read(mean, presence, a.crops, a.belief_maps)
 
 
 def assign_sides(found: Sequence[Spot], limits: Thresholds) -> dict[int, Spot]:

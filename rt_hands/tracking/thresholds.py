@@ -31,8 +31,8 @@ class Thresholds:
     hinted: Bar = Bar(0.2, 0.05, 0.1)
     """In a pass over the picture, to look closer: hands are small there and a second look costs one crop."""
     beside: Bar = Bar(0.8, 0.24, 0.35)
-    """To call a hand found beside another that is painted over: on rendered train pictures of one hand, half of what
-    is found there without this bar is parts of arms and sleeves; of pairs it costs one hand in ten."""
+    """To call a second hand found beside one that is there: on rendered train pictures of one hand, half of what is
+    found without this bar where the first is painted over is arms and sleeves; of pairs it costs one in ten."""
     point_in_box: float = 0.05
     """Points with lower peaks do not stretch the box of a hand: they are guesses."""
     side_ratio: float = 0.2

@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import (
-    crop_round,
-    fine_search_crops,
-    search_crops,
-    sure_of,
-    without_hands,
-)
+from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops, sure_of
 from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
@@ -31,7 +25,7 @@ from rt_hands.tracking.readings import (
 )
 from rt_hands.tracking.thresholds import Thresholds, Timing
 from rt_hands.tracking.track import SIDE_TURN, State, Track
-from rt_hands.types import Hands2D, Image
+from rt_hands.types import Hands2D
 
 HELD_SCORE = 0.5
 """Scores of a held hand are halved: its points are a memory."""
@@ -45,19 +39,11 @@ STILL_TURN_RAD = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint.
-
-    beside: hands (85, 3) that a search is not to find again.
-    """
+    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint."""
 
     crop: Crop
     hand: int | None = None
     closer: bool = False
-    beside: tuple[NDArray[np.floating], ...] = ()
-
-    def job(self, image_bgr: Image) -> tuple[Image, Crop]:
-        """What to read, for `Cpm`."""
-        return (without_hands(image_bgr, self.beside) if self.beside else image_bgr), self.crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +62,7 @@ class Tracked:
 class Tracker:
     """Call `plan`, have the crops read in one batch, then `update`; once a frame, times in order.
 
-    A hand is found by a pass over the picture (in turn the whole and windows of it, without the hand that is followed),
-    looked at in its own crop in the
+    A hand is found by a pass over the picture (in turn the whole and windows of it), looked at in its own crop in the
     next frame, confirmed and shown in the one after, then followed crop to crop. Times are in ns: frame rates may vary.
     """
 
@@ -147,8 +132,7 @@ class Tracker:
             ]
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
-            known = tuple(track.predicted(t_ns) for track in self._tracks if track.alive)
-            looks.append(Look(self._next_window(size_px), beside=known))
+            looks.append(Look(self._next_window(size_px)))
         return looks
 
     def _follow(self, t_ns: int) -> list[Look]:
@@ -207,16 +191,18 @@ class Tracker:
             bar = self.limits.hinted
         return spots(sightings(read, crop, bar, self.limits), self.limits)
 
-    def _is_strong(self, spot: Spot) -> bool:
-        """Whether a spot is sure enough for a hand that was not there before."""
-        return spot.best.presence >= self.limits.found.presence and spot.best.peak >= self.limits.found.peak
+    def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
+        """Whether a spot is sure enough for a hand that was not there before; surer beside one that is."""
+        others = (track for h, track in enumerate(self._tracks) if h != hand)
+        bar = self.limits.beside if any(t.confirmed for t in others) else self.limits.found
+        return spot.best.presence >= bar.presence and spot.best.peak >= bar.peak
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
         track = self._tracks[hand]
         spot = min(found, key=lambda spot: self._far(hand, spot), default=None)
         spare += [other for other in found if other is not spot]
-        if spot is None or (not track.confirmed and not self._is_strong(spot)):
+        if spot is None or (not track.confirmed and not self._is_strong(spot, hand)):
             return False
         track.weigh_side(spot, hand)
         # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.

@@ -1,0 +1,91 @@
+"""Figures of a followed hand on made-up tracks with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from standin import PaintedHand, picture
+
+from rt_hands.errors import InvalidInput
+from rt_hands.evaluation import video
+
+SHAPE = np.random.default_rng(0).normal(0, 0.05, (21, 3))
+BOX = np.random.default_rng(1).uniform(0, 100, (85, 2))
+
+
+def track(frames: int = 40, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A right hand that moves `step` px to the right a frame."""
+    points = np.full((frames, 2, 85, 2), np.nan)
+    points[:, 0] = BOX + np.arange(frames)[:, None, None] * [step, 0]
+    return points, np.tile([True, False], (frames, 1))
+
+
+def test_a_still_hand_seen_all_the_time() -> None:
+    report = video.figures(*track(), teacher=None)
+    assert report == {"frames": 40, "present": 1, "swaps": 0, "second_hand": 0, "still_step_px": 0}
+
+
+def test_missing_frames_swaps_and_second_hands_are_counted() -> None:
+    points, present = track()
+    present[:4] = False
+    present[20:22] = [False, True]
+    present[30:32] = True
+    report = video.figures(points, present, teacher=None)
+    assert report["present"] == 0.9 and report["swaps"] == 2
+    assert report["second_hand"] == pytest.approx(4 / 40)
+
+
+def test_jitter_is_that_of_the_still_part() -> None:
+    points, present = track(80)
+    points[40:] += np.arange(40)[:, None, None, None] * 5.0  # then it moves
+    points[:40] += np.where(np.arange(40) % 2, 0.3, 0.0)[:, None, None, None]
+    # 0.3 px in x and in y each frame.
+    assert video.figures(points, present, None)["still_step_px"] == pytest.approx(0.3 * 2**0.5, rel=1e-6)
+
+
+def test_distance_is_a_share_of_the_teachers_box() -> None:
+    points, present = track(3)
+    teacher = points[:, 0, :21] + [0, 7.0]
+    size = np.ptp(teacher[0], axis=0).max()
+    assert video.figures(points, present, teacher)["distance_mean"] == pytest.approx(7 / size)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(50, 400))
+def test_a_teacher_in_any_frame_is_laid_on(seed: int, scale: float) -> None:
+    turn = Rotation.random(random_state=seed)
+    seen = scale / 0.2 * turn.apply(SHAPE)[:, :2] + [300, 200]
+    assert np.abs(video.laid_on(SHAPE, seen) - seen).max() < 0.02 * scale  # measured 2e-6 of the scale
+
+
+def test_a_teacher_of_another_hand_does_not_fit() -> None:
+    other = np.random.default_rng(5).normal(0, 0.05, (21, 3))
+    seen = 1000 * SHAPE[:, :2]
+    away = np.linalg.norm(video.laid_on(other, seen) - seen, axis=1)
+    assert away.mean() > 10  # of a hand about 200 px large
+
+
+def test_teacher_files_are_checked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", something=np.zeros(3))
+    with pytest.raises(InvalidInput, match="neither joints_px nor joints_m, but something"):
+        video.load_teacher(tmp_path / "a.npz", 0, 5)
+    np.savez(tmp_path / "b.npz", joints_px=np.zeros((4, 21, 2)))
+    with pytest.raises(InvalidInput, match=r"joints_px is \(4, 21, 2\); the video needs 5 frames"):
+        video.load_teacher(tmp_path / "b.npz", 0, 5)
+
+
+def test_the_command_writes_figures_and_a_sheet(tmp_path: Path, standin_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    out = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (640, 480))
+    for i in range(8):
+        out.write(picture(PaintedHand(0, (300 + 3 * i, 240), 180)))
+    out.release()
+    args = ["--source", str(tmp_path / "v.mp4"), "--model", str(standin_path), "--engine", "onnxruntime"]
+    code = video.main([*args, "--json", str(tmp_path / "f.json"), "--sheet", str(tmp_path / "s.png")])
+    assert code == 0 and (tmp_path / "s.png").is_file()
+    assert '"frames": 8' in (tmp_path / "f.json").read_text()
