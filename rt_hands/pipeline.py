@@ -130,7 +130,7 @@ class Pipeline:
             for frame in frames.frames:
                 agreed = tracked.agreed[frame.camera]
                 advise(self._tracker(frame), measured[frame.camera], agreed, frame.t_ns, frame.size_px)
-            sentence = self._watch.update(measured, tracked.measured)
+            sentence = self._watch.update(measured, tracked.measured, times_ns)
         if sentence:
             self._notice(sentence)
         return replace(result, rig=tracked)

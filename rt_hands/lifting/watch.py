@@ -20,6 +20,11 @@ MOST_SHARE = 0.5
 """A camera is named when its median miss is beyond this share of what triangulation rejects, and ..."""
 TIMES_OTHERS = 3.0
 """... this many times that of the better cameras."""
+LAGS_MS = range(-300, 301, 20)
+LAG_EXPLAINS = 0.5
+"""A lag is named where it leaves at most this share of the miss."""
+LAG_JOINTS = 200
+"""Joints that must say so: some ten moments of one hand."""
 
 
 class RigWatch:
@@ -30,6 +35,10 @@ class RigWatch:
         self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
         self._told: set[str] = set()
         self._latest: dict[str, NDArray[np.float32]] = {}
+        self._hands: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=WINDOW)
+        self._seen: dict[str, deque[tuple[int, NDArray[np.float32]]]] = {
+            camera: deque(maxlen=WINDOW) for camera in rig.ids
+        }
 
     def misses_px(self) -> dict[str, float]:
         """Median distance of each camera's joints from the lifted hands drawn back, px; NaN before it has any."""
@@ -38,9 +47,18 @@ class RigWatch:
             for camera, misses in self._misses_px.items()
         }
 
-    def update(self, measured: Mapping[str, Hands2D], hands: Hands3D) -> str | None:
-        """Take in one FrameSet. A sentence the first time that a camera looks wrong, else None."""
+    def update(
+        self, measured: Mapping[str, Hands2D], hands: Hands3D, times_ns: Mapping[str, int] | None = None
+    ) -> str | None:
+        """Take in one FrameSet. A sentence the first time that a camera looks wrong, else None.
+
+        times_ns: of the views' pictures; without them a camera that lags is taken for one that was moved.
+        """
         joints = JOINT_ORDERS["mediapipe"]
+        if times_ns:
+            self._hands.append((min(times_ns[c] for c in measured), hands.points_world_mm[joints]))
+            for camera, view in measured.items():
+                self._seen[camera].append((times_ns[camera], view.points_px[joints, :2]))
         drawn_px = dict(zip(self.rig.ids, self.rig.project(hands.points_world_mm[joints]), strict=True))
         for camera, view in measured.items():
             apart = np.linalg.norm(view.points_px[joints, :2] - drawn_px[camera], axis=1)
@@ -65,11 +83,43 @@ class RigWatch:
         swapped = self._swapped(wrong, joints_mm, limit_px)
         if swapped:
             return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
-        return " ".join(
-            f"Camera '{c}' misses the hands of the other views by {misses[c]:.0f} px: it was moved, swapped or set to "
-            "another picture size since the calibration. Calibrate again or leave it out."
-            for c in wrong
+        return " ".join(self._fault(c, misses[c]) for c in wrong)
+
+    def _fault(self, camera: str, miss_px: float) -> str:
+        """The sentence on one camera: it lags, if its hands fit those of another moment, or it was moved."""
+        by_lag_px = {lag_ms: self._miss_at(camera, lag_ms) for lag_ms in LAGS_MS}
+        lag_ms = min(by_lag_px, key=lambda lag: by_lag_px[lag])
+        if lag_ms and by_lag_px[lag_ms] < LAG_EXPLAINS * by_lag_px[0]:
+            offset_ms = lag_ms + self.rig[camera].clock_offset_ms
+            age = "older" if lag_ms < 0 else "younger"
+            return (
+                f"Camera '{camera}' lags: its pictures are {abs(lag_ms)} ms {age} than the others' of the same "
+                f"stamp. Write clock_offset_ms = {offset_ms:g} for it in the rig file, or give "
+                f"--clock-offset-ms {camera}={offset_ms:g}."
+            )
+        return (
+            f"Camera '{camera}' misses the hands of the other views by {miss_px:.0f} px: it was moved, swapped or set "
+            "to another picture size since the calibration. Calibrate again or leave it out."
         )
+
+    def _miss_at(self, camera: str, lag_ms: int) -> float:
+        """Median miss if the camera's pictures were taken so much later than stamped; infinity where too few say."""
+        if len(self._hands) < 2:
+            return np.inf
+        at_ns = np.array([t for t, _ in self._hands])
+        misses = []
+        for t_ns, points_px in self._seen[camera]:
+            taken_ns = t_ns + lag_ms * 1_000_000
+            after = int(np.searchsorted(at_ns, taken_ns))
+            if not 0 < after < len(at_ns):
+                continue
+            (t0, a), (t1, b) = self._hands[after - 1], self._hands[after]
+            share = (taken_ns - t0) / max(t1 - t0, 1)
+            drawn_px = self.rig[camera].project((1 - share) * a + share * b)
+            misses.append(np.linalg.norm(points_px - drawn_px, axis=1))
+        known = np.concatenate(misses or [np.zeros(0)])
+        known = known[np.isfinite(known)]
+        return float(np.median(known)) if len(known) >= LAG_JOINTS else np.inf
 
     def _swapped(
         self, wrong: list[str], joints_mm: NDArray[np.float64], limit_px: float
