@@ -16,14 +16,16 @@ LEAST_COVERAGE: Final = 0.25
 """Of the 6 x 4 cells of each picture: hands that stay in one place leave a camera free to turn about them."""
 LEAST_MOTION: Final = 0.3
 """How far the middle of the hands goes in the picture, 10th to 90th percentile, in sizes of a hand."""
-WORST_STD: Final = 0.03
+WORST_STD: Final = 0.06
 """Uncertainty of a camera's place as a share of its distance from the nearest other camera."""
 WORST_WIDTHS: Final = 0.015
 """Held-out error afterwards, of the picture's width: beyond it the rays meet nowhere."""
 MOST_TURN_DEG: Final = 15.0
 """A camera turned further shows other things: joints are named wrongly and the fit is lost."""
-BETTER: Final = 0.97
-"""The held-out error must fall below this share of what it was, or the given rig stays."""
+BETTER: Final = 0.8
+"""The held-out error must fall below this share of what it was, or the given rig stays. A camera turned by 1.5 degrees
+raises it by half; on a real rig that was right the biased joints of a network let it fall to 0.92, by turning a camera
+by 11 degrees about the hands."""
 
 
 def check_seen(seen: Seen, rig: Rig) -> list[str]:
