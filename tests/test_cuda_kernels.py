@@ -65,9 +65,19 @@ CROPS = [
     Crop(-300, -300, 900),  # shrunk more than eightfold
     Crop(500, 500, 64),  # nothing of the picture
 ]
+TURNED = [
+    Crop(50, 30, 90, 0.4),  # inside, enlarged
+    Crop(45, 25, 110, -2.1),
+    Crop(60, 40, 80, np.pi / 2),
+    Crop(-30, -20, 120, 1.0),  # over the corner
+    Crop(150, 60, 130, 3.0),  # over right and bottom
+    Crop(-45, -65, 290, 0.7),  # all of the picture, shrunk threefold
+    Crop(-300, -300, 900, -0.2),  # shrunk more than eightfold
+    Crop(700, 700, 64, 0.3),  # nothing of the picture
+]
 
 
-@pytest.mark.parametrize("crop", CROPS, ids=str)
+@pytest.mark.parametrize("crop", CROPS + TURNED, ids=str)
 def test_crop_is_its_twin(launch, crop):
     image = smooth_picture(200, 160)
     got, pixels, table = run_crop(launch, image, crop, 96)
@@ -90,6 +100,29 @@ def test_crop_is_what_the_cpu_engines_see(launch, crop):
     else:
         # `cut` moves a crop that hangs over by up to half an output pixel, so its edges differ.
         assert np.median(difference) < 1  # measured 0.67
+
+
+@pytest.mark.parametrize("crop", TURNED, ids=str)
+@pytest.mark.parametrize("side", [96, 64])
+def test_turned_crop_is_what_the_cpu_engines_see(launch, crop, side):
+    image = smooth_picture(200, 160)
+    got, _, _ = run_crop(launch, image, crop, side)
+    bgr, wanted = np.empty((side, side, 3), np.uint8), np.empty((3, side, side), np.float32)
+    cut(image, crop, bgr)
+    to_input(bgr, wanted)
+    difference = 255 * np.abs(got - wanted)
+    v, u = np.mgrid[:side, :side]
+    zoom = crop.side / side
+    x, y = np.einsum(
+        "ij,jyx->iyx", crop.picture_from(zoom, 0.5 * zoom - 0.5), np.stack([u, v, np.ones_like(u)])
+    )
+    # `cut` blends the picture's edge into black over a block; the kernel ends it there.
+    margin = 2 ** np.ceil(np.log2(max(zoom, 1)))
+    deep = (x > margin) & (y > margin) & (x < 199 - margin) & (y < 159 - margin)
+    out = (x < -margin) | (y < -margin) | (x > 199 + margin) | (y > 159 + margin)
+    # Measured 0.50 grey levels, the rounding of `cut` to whole ones, and 1.35 where it rounds at every halving.
+    assert difference[:, deep].max(initial=0) < (0.6 if zoom <= 2 else 2)
+    assert (got[:, out] == 0).all() and (wanted[:, out] == 0).all()
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -191,7 +224,7 @@ def test_decode_on_the_gpu(gpu, dtype):
 def test_crops_on_the_gpu(gpu, dtype):
     image, kernels = smooth_picture(200, 160), Kernels(gpu)
     out, out_at = gpu.pinned((1, 3, 96, 96), HALF[dtype]), gpu.alloc(3 * 96 * 96 * 4)
-    for crop in CROPS[:-1]:
+    for crop in CROPS[:-1] + TURNED[:-1]:
         x0, y0, x1, y1 = rect = visible_rect(image, crop)
         pixels, table = gpu.pinned((y1 - y0, x1 - x0, 3), np.uint8), gpu.pinned((1,), CROP_DTYPE)
         pixels[:] = image[y0:y1, x0:x1]

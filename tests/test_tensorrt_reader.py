@@ -48,12 +48,13 @@ def reader(request, standin_path, cpu_kernels, monkeypatch):
 def jobs_of(count, size_px=(320, 240)):
     hands = standin.PaintedHand(0, (100, 120), 120), standin.PaintedHand(1, (220, 120), 110, 20)
     image = standin.picture(*hands, size_px=size_px)
-    return [(image, c) for c in (Crop(30, 50, 140), Crop(140, 40, 160), Crop(0, -40, 320))][:count]
+    crops = (Crop(30, 50, 140), Crop(140, 40, 160), Crop(0, -40, 320), Crop(40, 60, 120, 0.5))
+    return [(image, crop) for crop in crops][:count]
 
 
 @pytest.mark.parametrize("reader", [True], indirect=True)
 def test_reader_gives_the_points_of_the_cpu_path(reader, standin_cpm):
-    for count in (2, 1, 3):
+    for count in (2, 1, 3, 4):  # the fourth crop is turned
         jobs = jobs_of(count)
         points, presence = reader(jobs)
         wanted = standin_cpm(jobs)

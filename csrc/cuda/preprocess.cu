@@ -8,7 +8,7 @@ namespace rt_hands {
 struct Crop {
     const std::uint8_t* bgr;    // (height, width, 3) on the device, rows packed
     std::int32_t width, height, block, reserved;
-    float block_from_crop[6];   // 2x3: crop pixel -> block, centres at whole numbers
+    float block_from_crop[6];   // 2x3: crop pixel -> block, centres at whole numbers; turned crops too
 };
 
 // Mean of one block; pixels outside the picture are those of its edge.

@@ -68,17 +68,26 @@ class Kernels:
 
 
 def visible_rect(image: Image, crop: Crop) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it."""
+    """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it.
+
+    For a turned crop the box round it, 2 px wider, and from the same first pixel as `preprocess.cut` takes it: blocks
+    of pixels are counted from there.
+    """
     height, width = image.shape[:2]
-    x0, y0 = max(crop.left, 0), max(crop.top, 0)
-    x1, y1 = min(crop.left + crop.side, width), min(crop.top + crop.side, height)
+    if crop.turn_rad:
+        reach = crop.side / 2 * float(np.abs(crop.rotation[0]).sum()) + 2
+        (x0, x1), (y0, y1) = ((max(int(c - reach), 0), int(c + reach) + 2) for c in crop.centre_px)
+    else:
+        x0, y0 = max(crop.left, 0), max(crop.top, 0)
+        x1, y1 = crop.left + crop.side, crop.top + crop.side
+    x1, y1 = min(x1, width), min(y1, height)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, 0, 0)
 
 
 def describe_crop(
     crop: Crop, rect: tuple[int, int, int, int], address: int, side_px: int
 ) -> NDArray[np.void]:
-    """The kernel's view of a crop whose visible part lies at a device address: () CROP_DTYPE.
+    """The kernel's view of a crop, upright or turned, whose visible part lies at a device address: () CROP_DTYPE.
 
     Blocks of 1, 2, 4 .. pixels, doubled while a crop pixel is over two blocks wide, as `preprocess.cut` halves.
     """
@@ -87,12 +96,11 @@ def describe_crop(
     block = 1
     while zoom > 2 * block:
         block *= 2
-    step = zoom / block
-    shift = [
-        ((start - origin) + 0.5 * zoom) / block - 0.5 for start, origin in ((crop.left, x0), (crop.top, y0))
-    ]
-    matrix = (step, 0.0, shift[0], 0.0, step, shift[1])
-    return np.array((address, x1 - x0, y1 - y0, block, 0, matrix), CROP_DTYPE)
+    matrix = crop.picture_from(zoom, 0.5 * zoom - 0.5)
+    matrix[:, 2] += 0.5 - x0, 0.5 - y0
+    matrix /= block
+    matrix[:, 2] -= 0.5
+    return np.array((address, x1 - x0, y1 - y0, block, 0, matrix.ravel()), CROP_DTYPE)
 
 
 def bytes_needed(rects: Sequence[tuple[int, int, int, int]]) -> int:
