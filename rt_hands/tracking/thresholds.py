@@ -31,9 +31,9 @@ class Thresholds:
     hinted: Bar = Bar(0.2, 0.05, 0.1)
     """In a pass over the picture, to look closer: hands are small there and a second look costs one crop."""
     beside: Bar = Bar(0.9, 0.24, 0.35)
-    """To call a second hand found beside one that is there. Where the first is painted over, arms, necks and sleeves look
-    like hands: found in 6 % of the real train pictures of one hand at presence 0.8, in 1.3 % at 0.9. Of rendered pairs
-    it costs one in ten."""
+    """To call a second hand found beside one that is there. Where the first is painted over, arms and necks look like
+    hands: found in 6 % of the real train pictures of one hand at presence 0.8, in 1.3 % at 0.9. Of rendered pairs it
+    costs one in ten."""
     point_in_box: float = 0.05
     """Points with lower peaks do not stretch the box of a hand: they are guesses."""
     side_ratio: float = 0.2
