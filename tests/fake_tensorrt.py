@@ -140,6 +140,7 @@ class FakeTrt:
         self.__name__, self.__version__, self.fault = "tensorrt", version, fault
         self.builds = 0
         self.flags_set: list[str] = []
+        self.timings_offered: list[bytes] = []
         self.network_flags = 0
         creation = ("EXPLICIT_BATCH", "STRONGLY_TYPED") if typed else ("EXPLICIT_BATCH",)
         self.NetworkDefinitionCreationFlag = _enum("Creation", *creation)
@@ -200,6 +201,21 @@ class _FakeNetwork:
 class _Config:
     def __init__(self, trt: FakeTrt) -> None:
         self.trt, self.profiles, self.max_aux_streams, self.progress_monitor = trt, [], 7, None
+        self.timings, self.cache = b"", None
+
+    def create_timing_cache(self, content: bytes) -> Any:
+        """Takes nothing, or what it serialised itself; a file of anything else is refused."""
+        known = content.startswith(b"timings") or not content
+        return SimpleNamespace(content=bytes(content), serialize=lambda: self.timings) if known else None
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self.trt.timings_offered.append(cache.content)
+        self.timings, self.cache = cache.content or b"timings of " + self.trt.__version__.encode(), cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return self.cache
 
     def set_flag(self, flag: Any) -> None:
         self.trt.flags_set.append(flag.name)

@@ -179,6 +179,20 @@ def test_plan_is_built_once_and_then_cached(small, cache, capsys):
     assert head["profiles"] == [{"x": [[1, 4], [4, 4], [4, 4]]}] and head["aux"] == 0
 
 
+def test_timings_of_one_build_serve_the_next(small, cache):
+    trt = FakeTrt()
+    open_small(small, trt).close()
+    (timings,) = cache.glob("timings-*.cache")
+    assert timings.read_bytes() == b"timings of 10.3.0.26"
+    open_small(small, trt, rebuild=True).close()
+    assert trt.timings_offered == [b"", b"timings of 10.3.0.26"]
+    timings.write_bytes(b"something else")
+    open_small(small, trt, max_batch=2).close()  # refused, so measured again and written anew
+    assert trt.timings_offered[2:] == [b""] and timings.read_bytes() == b"timings of 10.3.0.26"
+    open_small(small, FakeTrt(version="10.16.1.11")).close()
+    assert len(list(cache.glob("timings-*.cache"))) == 2
+
+
 def test_another_version_gpu_or_file_builds_anew_and_says_why(small, capsys):
     open_small(small).close()
     capsys.readouterr()

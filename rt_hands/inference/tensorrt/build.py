@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.tensorrt.onnx_types import with_types
+from rt_hands.inference.tensorrt.timing_cache import keep_timings, offer_timings
 from rt_hands.inference.tensorrt.trt_api import is_typed, last_error, make_logger, member
 
 Progress = Callable[[str, int, int], None]
@@ -23,11 +25,13 @@ def build_plan(
     capability: tuple[int, int] | None = None,
     progress: Progress | None = None,
     verbose: bool = False,
+    timings: Path | None = None,
 ) -> bytes:
     """Compile an ONNX file for batches of 1 .. max_batch.
 
     precision: float16, float32 or int8 (see `with_types`). capability: compile ahead of time for that kind of GPU
     (TensorRT-RTX only); None = the GPU that is here. verbose: print TensorRT's log, keep layer names in the plan.
+    timings: the file of TensorRT's timing cache, read and written.
     Raises InvalidInput with the parser's or the compiler's own reason.
     """
     logger = make_logger(trt, verbose)
@@ -40,9 +44,13 @@ def build_plan(
         _aim(trt, config, capability)
     if progress is not None:
         _show_progress(trt, config, progress)
+    if timings is not None:
+        offer_timings(config, timings)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise InvalidInput(_refusal(name, last_error(logger)))
+    if timings is not None:
+        keep_timings(config, timings)
     return bytes(plan)
 
 

@@ -21,6 +21,7 @@ from rt_hands.inference.tensorrt.onnx_types import PRECISIONS
 from rt_hands.inference.tensorrt.owner import Owner
 from rt_hands.inference.tensorrt.plan import PlanKey, discard, load_plan, plan_path, save_plan, sha256
 from rt_hands.inference.tensorrt.probe import Gpu, find_gpu
+from rt_hands.inference.tensorrt.timing_cache import timing_cache_path
 from rt_hands.inference.tensorrt.trt_api import build_name, import_trt
 
 if TYPE_CHECKING:
@@ -199,7 +200,14 @@ class TensorRtEngine:
                 why = str(error)
         self.note(f"{why} Building {self._model.name} in {self.precision} for {gpu.name}, once.")
         plan = build_plan(
-            trt, data, self._model.name, self.precision, self.max_batch, progress=self._progress
+            trt,
+            data,
+            self._model.name,
+            self.precision,
+            self.max_batch,
+            progress=self._progress,
+            verbose=self._verbose,
+            timings=timing_cache_path(key.tensorrt, key.gpu, key.capability),
         )
         save_plan(path, key, plan)
         try:
