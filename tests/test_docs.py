@@ -43,7 +43,7 @@ ONLY_HELP = {
 }
 """By module, or package, of the command."""
 
-_COMMAND = re.compile(r"python -m (rt_hands[\w.]*)((?: [^\s`#|()]+)*)((?:`, `\w+)*)")
+_COMMAND = re.compile(r"python -m (rt_hands[\w.]*)((?: [^\s`#|()]+)*)((?:`, `\w+(?=`))*)")
 
 
 def commands() -> list[tuple[str, str]]:
