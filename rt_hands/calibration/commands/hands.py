@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     if a.out.exists() and not a.force:
         raise InvalidInput(f"{a.out} is there already. Choose another --out, or overwrite with --force.")
     console, rig = Console(), load_rig(a.rig)
-    with open_source(a.source, cameras=rig.ids) as source:
+    offsets = {camera: ms for camera, ms in rig.clock_offset_ms.items() if ms}
+    with open_source(a.source, cameras=rig.ids, clock_offset_ms=offsets) as source:
         rig = rig.subset(source.cameras)
         if len(rig) < 2:
             raise InvalidInput("Places can be refined for two or more cameras.")
