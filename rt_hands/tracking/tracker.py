@@ -32,6 +32,8 @@ HELD_SCORE = 0.5
 OWN_CHANNELS = 0.5
 """A hand is read from its own side's channels while these have this share of the other side's evidence: points must not
 hop between two readings of one hand whenever these are about even."""
+WINDOW_MS, MOST_WINDOWS = 40.0, 4
+"""Where hands are searched for, one window for so much time since the last frame."""
 STILL = 0.06
 """A crop is kept while the hand stays this close to its middle, in crop sides: moving it adds jitter of its own."""
 STILL_TURN_RAD = 0.15
@@ -122,6 +124,7 @@ class Tracker:
         """The crops to read in the frame of time t_ns: (width, height) px. One in the steady state, three at most."""
         if self._last_ns is not None and not 0 <= t_ns - self._last_ns <= self.timing.longest_step_ms * 1e6:
             self.reset()
+        interval_ms = 0.0 if self._last_ns is None else (t_ns - self._last_ns) * 1e-6
         self._last_ns = t_ns
         looks = self._follow(t_ns)
         if all(track.alive for track in self._tracks):
@@ -132,7 +135,9 @@ class Tracker:
             ]
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
-            looks.append(Look(self._next_window(size_px)))
+            # A slow camera leaves time for more: at 6 fps one window a frame would take a second and a half.
+            windows = int(np.clip(interval_ms / WINDOW_MS, 1, MOST_WINDOWS))
+            looks += [Look(self._next_window(size_px)) for _ in range(windows)]
         return looks
 
     def _follow(self, t_ns: int) -> list[Look]:
