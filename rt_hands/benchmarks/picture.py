@@ -20,7 +20,7 @@ from rt_hands.paths import data_dir, sample_dir
 from rt_hands.session import Session
 from rt_hands.types import Hands2D, Image
 
-SAMPLE_SET, VIDEO_FRAME = 12, 150
+SAMPLE_SET, VIDEO_FRAME = 12, 210
 HEIGHT_PX = 380
 ENLARGED = 3.0
 """Pictures are drawn on at this size, so that 170 points have room."""
