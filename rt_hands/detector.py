@@ -118,12 +118,8 @@ class Detector:
         known, bar = first.best, self.limits.beside
         alone = without_hands(image, [known.points_px])
         hints = [spot for spot in self._search(alone, clock) if not self._is(spot, known)]
-        for picture in (image, alone):
-            found = self._close_looks(picture, hints[:2], clock, known)
-            if found:
-                best = found[0].best
-                return found[:1] if best.presence >= bar.presence and best.peak >= bar.peak else []
-        return []
+        found = self._close_looks(image, hints[:2], clock, known)[:1]
+        return [s for s in found if s.best.presence >= bar.presence and s.best.peak >= bar.peak]
 
 
 def _settle(hands: dict[int, Spot]) -> Hands2D:
