@@ -201,7 +201,9 @@ def test_clock_offsets_are_kept_and_named(tmp_path) -> None:
     assert rig.clock_offset_ms == {"a": 0.0, "b": -97.5}
     rig.save(tmp_path / "rig.toml")
     text = (tmp_path / "rig.toml").read_text()
-    assert text.count("clock_offset_ms") == 1 and Rig.load(tmp_path / "rig.toml").clock_offset_ms["b"] == -97.5
+    assert (
+        text.count("clock_offset_ms") == 1 and Rig.load(tmp_path / "rig.toml").clock_offset_ms["b"] == -97.5
+    )
     assert rig["b"].resized((320, 240)).clock_offset_ms == -97.5
     with pytest.raises(InvalidInput, match="no camera 'c'"):
         rig.with_clock_offsets({"c": 1.0})
