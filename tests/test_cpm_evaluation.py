@@ -105,6 +105,15 @@ def test_rendered_errors_are_px_at_224_of_points_in_the_picture() -> None:
     np.testing.assert_allclose(rendered.errors_px(data, guess), [112, 2.24], rtol=1e-5)
 
 
+def test_found_hands_are_judged_apart_from_missed_ones() -> None:
+    truth = np.full((2, N_POINTS, 2), 100, np.float32)
+    data = rendered.RenderedSet(np.zeros((2, 368, 368, 3), np.uint8), truth)
+    guess = truth + np.float32([3.68, 0])
+    guess[0, 85:] = np.nan
+    near, missed = rendered.found(data, guess)
+    assert abs(near - 2.24) < 1e-4 and missed == 0.25
+
+
 def test_swapped_sides_are_seen() -> None:
     truth = np.random.default_rng(0).uniform(50, 300, (4, N_POINTS, 2)).astype(np.float32)
     data = rendered.RenderedSet(np.zeros((4, 368, 368, 3), np.uint8), truth)

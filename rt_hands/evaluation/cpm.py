@@ -96,18 +96,35 @@ def _row(sets: dict[rendered.Case, rendered.RenderedSet], read: rendered.Points)
     away = [rendered.errors_px(d, p) for d, p in zip(sets.values(), found, strict=True)]
     row = dict(zip(KEYS, (float(a.mean()) for a in away), strict=True))
     row["test_one_median_px"], row["test_two_median_px"] = (float(np.median(a)) for a in away[2:])
+    for case, points in zip(sets, found, strict=True):
+        if case[0] == "test":
+            row[f"test_{case[1]}_found_px"], row[f"test_{case[1]}_missed"] = rendered.found(
+                sets[case], points
+            )
     row["test_two_swapped"] = rendered.side_swapped(sets["test", "two"], found[-1])
     return row
 
 
 def _print_table(rows: dict[str, dict[str, float]], count: int, console: Console) -> None:
     view = Table(title=f"Mean distance, px at 224 x 224 (ours: {count} rendered pictures a column)")
-    for column in ("", "train, one hand", "train, two", "test, one hand", "test, two", "sides swapped"):
+    columns = (
+        "",
+        "train, one",
+        "train, two",
+        "test, one",
+        "test, two",
+        "found: one / two",
+        "missed",
+        "swapped",
+    )
+    for column in columns:
         view.add_column(column, justify="left" if not column else "right")
     for name, values in SOURCE_TABLE.items():
-        view.add_row(name, *(f"{v:.2f}" for v in values), "")
+        view.add_row(name, *(f"{v:.2f}" for v in values))
     for name, row in rows.items():
-        view.add_row(name, *(f"{row[k]:.2f}" for k in KEYS), f"{row['test_two_swapped']:.1%}")
+        near = "{test_one_found_px:.2f} / {test_two_found_px:.2f}".format(**row)
+        missed = "{test_one_missed:.1%} / {test_two_missed:.1%}".format(**row)
+        view.add_row(name, *(f"{row[k]:.2f}" for k in KEYS), near, missed, f"{row['test_two_swapped']:.1%}")
     console.print(view)
 
 

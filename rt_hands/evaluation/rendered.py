@@ -110,6 +110,16 @@ def errors_px(data: RenderedSet, points: NDArray[np.floating]) -> NDArray[np.flo
     return np.asarray(away[inside] * (TABLE_PX / INPUT_PX), np.float64)
 
 
+def found(data: RenderedSet, points: NDArray[np.floating]) -> tuple[float, float]:
+    """Mean distance at 224 px of the points in the picture of hands that were found, and the share of hands missed."""
+    inside = ((data.points_px >= 0) & (data.points_px <= INPUT_PX - 1)).all(-1).reshape(-1, N_HANDS, N_HAND)
+    there, got = (
+        np.isfinite(p.reshape(-1, N_HANDS, N_HAND, 2)[:, :, 0, 0]) for p in (data.points_px, points)
+    )
+    away = np.linalg.norm(points - data.points_px, axis=-1).reshape(inside.shape)[inside & got[..., None]]
+    return float(away.mean() * (TABLE_PX / INPUT_PX)), float((there & ~got).sum() / there.sum())
+
+
 def side_swapped(data: RenderedSet, points: NDArray[np.floating]) -> float:
     """Share of two-hand pictures whose hands come nearer when right and left are exchanged."""
     truth = data.points_px.reshape(-1, N_HANDS, N_HAND, 2)
