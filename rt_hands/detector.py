@@ -115,7 +115,7 @@ class Detector:
 
     def _other(self, image: Image, first: Spot, clock: StageClock) -> list[Spot]:
         """The other hand, looked for where the first is painted over: one spot or none."""
-        known, bar = first.best, self.limits.beside
+        known, bar = first.best, self.limits.painted_over
         alone = without_hands(image, [known.points_px])
         hints = [spot for spot in self._search(alone, clock) if not self._is(spot, known)]
         found = self._close_looks(image, hints[:2], clock, known)[:1]
