@@ -90,6 +90,8 @@ def _bare_onnxruntime(path: Path, threads: int | None, feed: dict[str, np.ndarra
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # As the engine has it; two sessions that take turns would spin against each other.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

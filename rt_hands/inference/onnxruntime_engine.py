@@ -98,6 +98,8 @@ def _load(model: Path, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    # Else its threads go on spinning after each call, against the ones that capture, track and draw.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     unloadable: tuple[type[BaseException], ...] = (RuntimeError, ValueError, *_load_errors())
