@@ -196,6 +196,9 @@ def triangulate_tables(seconds: float) -> dict[str, object]:
             "NumPy SVD, a loop": partial(peers.svd_loop, flat, poses),
             "cv2 undistort + batched SVD": partial(peers.undistort_svd, pixels, K, dist, poses),
         }
+        anipose = peers.aniposelib_triangulate(pixels, K, dist, vectors)
+        if anipose is not None:
+            calls["aniposelib"] = anipose
         notes = {
             "ours": f"max {np.abs(_core.triangulate(pixels, scores, K, dist, poses)[0] - truth).max():.0e} mm off"
         }

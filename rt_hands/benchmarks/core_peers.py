@@ -185,3 +185,20 @@ def undistort_cv2(pixels: Array, K: Array, dist: Array) -> Array:
 def undistort_svd(pixels: Array, K: Array, dist: Array, poses: Array) -> Array:
     """From pixels, as ours: cv2.undistortPoints, then one batched SVD."""
     return svd_batched(undistort_cv2(pixels, K, dist), poses)
+
+
+def aniposelib_triangulate(
+    pixels: Array, K: Array, dist: Array, vectors: Array
+) -> Callable[[], object] | None:
+    """aniposelib's CameraGroup.triangulate from pixels, compiled before; None without aniposelib."""
+    try:
+        from aniposelib.cameras import Camera, CameraGroup
+    except ImportError:
+        return None
+    cameras = [
+        Camera(matrix=k, dist=d, size=(1280, 720), rvec=v[:3], tvec=v[3:], name=str(i))
+        for i, (k, d, v) in enumerate(zip(K, dist, vectors, strict=True))
+    ]
+    group = CameraGroup(cameras)
+    group.triangulate(pixels)
+    return lambda: group.triangulate(pixels)
