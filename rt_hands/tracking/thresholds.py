@@ -34,9 +34,9 @@ class Thresholds:
     """To start a second hand beside one that is followed: on a video of one hand 2 % of the frames had a second one, on
     its forearm, before this bar, and none with it."""
     painted_over: Bar = Bar(0.97, 0.3, 0.35)
-    """To call a second hand found where the first is painted over, which makes arms and necks look like hands. Of 200
-    real and 100 rendered train pictures of one hand 1 and 0 reach it (at presence 0.8: 4 and 0), of 100 rendered pairs
-    24 of the 26 hands that reach 0.8."""
+    """To call a second hand found upon the first, or where that one is painted over, which makes arms and necks look
+    like hands. Of 200 real and 100 rendered train pictures of one hand 1 and 0 reach it (at presence 0.8: 4 and 0), of
+    100 rendered pairs 24 of the 26 hands that reach 0.8."""
     point_in_box: float = 0.05
     """Points with lower peaks do not stretch the box of a hand: they are guesses."""
     side_ratio: float = 0.2

@@ -197,9 +197,12 @@ class Tracker:
         return spots(sightings(read, crop, bar, self.limits), self.limits)
 
     def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
-        """Whether a spot is sure enough for a hand that was not there before; surer beside one that is."""
-        others = (track for h, track in enumerate(self._tracks) if h != hand)
-        bar = self.limits.beside if any(t.confirmed for t in others) else self.limits.found
+        """Whether a spot is sure enough for a new hand: surer beside one that is there, all but certain upon it."""
+        limits, bar = self.limits, self.limits.found
+        for h, track in enumerate(self._tracks):
+            if h != hand and track.confirmed and track.box is not None:
+                upon = spot.best.box.overlap(track.box) > limits.part_inside
+                bar = limits.painted_over if upon else limits.beside
         return spot.best.presence >= bar.presence and spot.best.peak >= bar.peak
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
