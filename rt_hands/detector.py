@@ -7,14 +7,14 @@ import numpy as np
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read
-from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops, without_hands
+from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Sighting,
     Spot,
     assign_sides,
     distance,
-    is_part,
+    is_of,
     joined,
     sightings,
     spots,
@@ -28,8 +28,8 @@ class Detector:
 
     A coarse pass over the whole picture and large windows of it, in one batch; small windows if that finds nothing.
     Then a crop round each hand found, turned so that it points up, read as it is and mirrored, and once more from
-    there: each pass sees the hand more as the network knows hands. Where one hand is found, it is painted over and the
-    other is looked for: two that meet draw the network's first look to one of them. A hand is present only where the
+    there: each pass sees the hand more as the network knows hands. Where one hand is found, the other is looked for in
+    wider crops round it: two that meet draw the network's first look to one of them. A hand is present only where the
     presence head and the belief maps agree in its own crop; otherwise its points are NaN with score 0.
 
     engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
@@ -73,14 +73,12 @@ class Detector:
                 return found[:3]
         return []
 
-    def _close_looks(
-        self, image: Image, found: list[Spot], clock: StageClock, known: Sighting | None = None
-    ) -> list[Spot]:
-        """Hints looked at twice in crops of their own; hands that are none, or `known` already, are left out."""
+    def _close_looks(self, image: Image, found: list[Spot], clock: StageClock) -> list[Spot]:
+        """Hints looked at twice in crops of their own; those that are no hands are left out."""
         for bar in (self.limits.hinted, self.limits.found):
             hands = [spot.best for spot in found]
             read = self._both_ways(image, hands, clock)
-            nearest = (self._nearest(read, i, hand, bar, known) for i, hand in enumerate(hands))
+            nearest = (self._nearest(read, i, hand, bar) for i, hand in enumerate(hands))
             found = spots((s for spot in nearest if spot for s in spot.by_side if s), self.limits)
         return found
 
@@ -95,31 +93,27 @@ class Detector:
         read = self.cpm(jobs, clock)
         return joined(read.part(0, len(crops)), read.part(len(crops), len(jobs)).mirrored(width))
 
-    def _nearest(
-        self, read: Read, crop: int, hand: Sighting, bar: Bar, known: Sighting | None
-    ) -> Spot | None:
+    def _nearest(self, read: Read, crop: int, hand: Sighting, bar: Bar) -> Spot | None:
         """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""
         found = spots(sightings(read, crop, bar, self.limits), self.limits)
-        if known is not None:
-            found = [spot for spot in found if not self._is(spot, known)]
         return min(found, default=None, key=lambda spot: distance(spot.best, hand))
 
-    def _is(self, spot: Spot, hand: Sighting) -> bool:
-        """Whether one of a spot's readings is this hand or a part of it."""
-        limits = self.limits
-        return any(
-            distance(s, hand) < limits.same_hand or is_part(s.box, hand.box, limits)
-            for s in spot.by_side
-            if s is not None
-        )
-
     def _other(self, image: Image, first: Spot, clock: StageClock) -> list[Spot]:
-        """The other hand, looked for where the first is painted over: one spot or none."""
-        known, bar = first.best, self.limits.painted_over
-        alone = without_hands(image, [known.points_px])
-        hints = [spot for spot in self._search(alone, clock) if not self._is(spot, known)]
-        found = self._close_looks(image, hints[:2], clock, known)[:1]
-        return [s for s in found if s.best.presence >= bar.presence and s.best.peak >= bar.peak]
+        """The hand of the other side, looked for round the first: one spot or none."""
+        known, limits = first.best, self.limits
+        side = 1 - known.side
+        crops = crops_beside(known.points_px, limits.point_in_box)
+        read = self.cpm([(image, crop) for crop in crops], clock)
+        seen = [
+            s for i in range(len(crops)) for s in sightings(read, i, limits.hinted, limits) if s.side == side
+        ]
+        hints = [spot.best for spot in spots(seen, limits)[:3]]
+        for bar in (limits.hinted, limits.certain):
+            read = self._both_ways(image, hints, clock)
+            found = [s for i in range(len(hints)) for s in sightings(read, i, bar, limits) if s.side == side]
+            hints = [s for s in found if not is_of(s, known, limits)]
+        best = max(hints, key=lambda s: s.evidence, default=None)
+        return [] if best is None else [Spot((best, None) if side == 0 else (None, best))]
 
 
 def _settle(hands: dict[int, Spot]) -> Hands2D:

@@ -14,7 +14,7 @@ from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop, cut
-from rt_hands.tracking.crops import Box, box_of, crop_round, fine_search_crops, search_crops, without_hands
+from rt_hands.tracking.crops import Box, box_of, crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import joined
 from rt_hands.types import Hands2D
 
@@ -164,15 +164,6 @@ def test_joined_readings_are_means_by_score_where_they_agree_and_the_surer_where
     np.testing.assert_allclose(both.presence, [[0.7, 0.3]], rtol=1e-6)
 
 
-def test_painting_a_hand_over_leaves_the_rest_and_the_picture():
-    image = np.full((200, 300, 3), 90, np.uint8)
-    points = np.column_stack([np.random.default_rng(0).uniform(60, 120, (85, 2)), np.ones(85)])
-    alone = without_hands(image, [points])
-    x, y = points[:, :2].astype(int).T
-    assert not alone[y, x].any() and image.min() == 90
-    assert (alone[:, 150:] == 90).all() and (alone[:40] == 90).all()
-
-
 # --- where it looks ------------------------------------------------------------------------------------------
 
 
@@ -198,6 +189,22 @@ def test_crops_hold_the_hand_its_margin_and_turn_with_it(x, size, aspect, motion
     assert abs(crop.turn_rad - turn) < 1e-6
     assert crop.holds(points[:, :2])
     assert crop.side >= 1.25 * 0.9 * size + 2 * motion - 1
+
+
+@given(st.floats(-180, 180), st.floats(-180, 180), st.sampled_from([0.4, 0.9]))
+def test_one_crop_beside_a_hand_shows_the_other_nearly_upright(turn, other_turn, apart):
+    """Two hands that meet, whatever way they point."""
+    first = PaintedHand(0, (300, 300), 200, turn).points_px()
+    other = PaintedHand(1, (300 + 200 * apart / 2, 300), 200, other_turn).points_px()
+    crops = crops_beside(np.column_stack([first, np.ones(85)]), 0.05)[1:]
+    up = np.radians(other_turn)
+    nearest = min(crops, key=lambda c: abs((c.turn_rad - up + np.pi) % (2 * np.pi) - np.pi))
+    off = abs((nearest.turn_rad - up + np.pi) % (2 * np.pi) - np.pi)
+    # The painted hand's middle finger lies a little off its square's axis.
+    assert off <= np.pi / 4 + 0.1
+    local = (other - np.asarray(nearest.centre_px)) @ nearest.rotation
+    inside = (np.abs(local) <= nearest.side / 2).all(1).mean()
+    assert inside > (0.9 if apart < 0.5 else 0.6)
 
 
 def test_crops_leave_out_points_with_low_scores():

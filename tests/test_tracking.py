@@ -208,6 +208,31 @@ def test_hands_laid_on_each_other_are_two_spots():
     assert len(spots([sighting(0), sighting(1, (45, 0))], Thresholds())) == 2
 
 
+@pytest.mark.parametrize(
+    ("evidence", "apart", "count"),
+    [(0.99, 22, 2), (0.99, 8, 1), (0.9, 22, 1)],
+    ids=["both certain", "both certain, but one on the other", "one not certain"],
+)
+def test_hands_palm_to_palm_are_two_where_both_are_certain(evidence, apart, count):
+    """A fifth of a hand apart, where readings of one hand may lie, too."""
+    assert (
+        len(spots([sighting(0, evidence=0.99), sighting(1, (apart, 0), evidence=evidence)], Thresholds()))
+        == count
+    )
+
+
+def test_a_certain_hand_of_the_other_side_is_no_part():
+    """Within the first hand's box and half as large: fingers of it, unless it is a certain hand of its own."""
+    large = sighting(0, evidence=0.99)
+    for evidence, is_part in ((0.99, False), (0.9, True)):
+        small = sighting(1, (25, 20), size=50, evidence=evidence)
+        assert spot_of(small).is_of(large, Thresholds()) is is_part
+
+
+def spot_of(one: Sighting) -> Spot:
+    return Spot((one, None) if one.side == 0 else (None, one))
+
+
 def test_sides_go_to_the_most_evidence_in_all():
     unsure, sure = spot(0.6, 0.5), spot(0.9, 0.01, (300, 0))
     assert assign_sides([unsure, sure], Thresholds()) == {0: sure, 1: unsure}

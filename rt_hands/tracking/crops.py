@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.inference.preprocess import Crop
-from rt_hands.types import Image
 
 MARGIN: Final = 0.35
 """Margin round a hand, as a share of its longer side, both edges together: fingers that open stay inside, and the
 networks fail on tighter crops (FACTS: pad by 15 % or more on each edge)."""
-FLESH: Final = 0.06
-"""How far a hand reaches beyond its outermost points, in hand sizes."""
+BESIDE: Final = 1.5
+"""How much wider than a hand's own crop those are in which the other hand is looked for."""
 MIDDLE_MCP: Final = 9
 TILE_OVERLAP: Final = 0.4
 """Overlap of neighbouring search windows: a hand as wide as this share of a window lies whole in one of them."""
@@ -86,15 +83,16 @@ def sure_of(points_px: NDArray[np.floating], least_score: float) -> NDArray[np.f
     return sure if len(sure) >= 4 else points_px[:, :2]
 
 
-def without_hands(image_bgr: Image, hands_px: Sequence[NDArray[np.floating]]) -> Image:
-    """A copy of a picture with hands (85, 3) painted black, so that a search is not drawn to them."""
-    image = image_bgr.copy()
-    for points in hands_px:
-        hull = np.asarray(cv2.convexHull(points[:, :2].astype(np.float32)).round(), np.int32)
-        cv2.fillConvexPoly(image, hull, (0, 0, 0))
-        flesh_px = max(1, round(FLESH * float(np.ptp(hull[:, 0], axis=0).max())))
-        cv2.polylines(image, [hull], True, (0, 0, 0), 2 * flesh_px)
-    return image
+def crops_beside(points_px: NDArray[np.floating], least_score: float) -> list[Crop]:
+    """Where the other hand may be seen of two that meet: the hand's own crop, and wider ones turned by quarters.
+
+    One of the four has the other hand within an eighth of a turn of upright.
+    """
+    own = crop_round(points_px, least_score)
+    return [own] + [
+        Crop.around(own.centre_px, BESIDE * own.side, own.turn_rad + quarter * np.pi / 2)
+        for quarter in range(4)
+    ]
 
 
 def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:

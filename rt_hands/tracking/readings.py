@@ -36,6 +36,10 @@ class Sighting:
         """Ranks sightings: presence times median peak, both in 0..1."""
         return self.presence * min(self.peak, 1.0)
 
+    def reaches(self, bar: Bar) -> bool:
+        """Whether presence and peak reach a bar."""
+        return bar.reached(self.presence, self.peak)
+
 
 @dataclass(frozen=True, slots=True)
 class Spot:
@@ -58,11 +62,21 @@ class Spot:
         """The reading for a side; where there is none, the other side's points under this side's name."""
         return self.by_side[side] or replace(self.best, side=side)
 
+    def is_of(self, hand: Sighting, limits: Thresholds) -> bool:
+        """Whether one of the readings is this hand or a part of it."""
+        return any(s is not None and is_of(s, hand, limits) for s in self.by_side)
+
     def joined(self, other: Spot) -> Spot:
         """Both as one spot: the stronger reading of each side."""
         pairs = [(self.by_side[side], other.by_side[side]) for side in range(N_HANDS)]
         right, left = (max(filter(None, pair), key=lambda s: s.evidence, default=None) for pair in pairs)
         return Spot((right, left))
+
+
+def median_peak(points_px: NDArray[np.floating]) -> float:
+    """Median peak of a hand's belief maps: (85, 3) x, y, peak."""
+    # The median of 85 is the 43rd; np.partition is ten times faster than np.median.
+    return float(np.partition(points_px[:, 2], N_HAND // 2)[N_HAND // 2])
 
 
 def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sighting]:
@@ -71,10 +85,8 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sight
     for side in range(N_HANDS):
         points = read.points_px[crop, side]
         presence = float(read.presence[crop, side])
-        # The median of 85 is the 43rd; np.partition is ten times faster than np.median.
-        peak = float(np.partition(points[:, 2], N_HAND // 2)[N_HAND // 2])
-        # Written so that NaN from a broken network counts as no hand.
-        if not (presence >= bar.presence and peak >= bar.peak):
+        peak = median_peak(points)
+        if not bar.reached(presence, peak):
             continue
         box = box_of(points, limits.point_in_box)
         if box is not None and box.size_px >= bar.share * read.crops[crop].side:
@@ -86,6 +98,23 @@ def distance(a: Sighting, b: Sighting) -> float:
     """Mean distance of corresponding joints, in sizes of the smaller hand."""
     apart = np.hypot(*(a.points_px[:N_JOINTS, :2] - b.points_px[:N_JOINTS, :2]).T).mean()
     return float(apart) / max(min(a.box.size_px, b.box.size_px), 1.0)
+
+
+def are_two(a: Sighting, b: Sighting, limits: Thresholds) -> bool:
+    """Whether two readings are a right and a left hand, each all but certain, however near they lie."""
+    certain = a.side != b.side and a.reaches(limits.certain) and b.reaches(limits.certain)
+    return certain and distance(a, b) >= limits.same_hand_certain
+
+
+def is_same(a: Sighting, b: Sighting, limits: Thresholds) -> bool:
+    """Whether two readings are of one hand."""
+    return distance(a, b) < limits.same_hand and not are_two(a, b, limits)
+
+
+def is_of(reading: Sighting, hand: Sighting, limits: Thresholds) -> bool:
+    """Whether a reading is this hand, or so small and so far inside its box that it must be some of its fingers."""
+    near = distance(reading, hand) < limits.same_hand or _is_part(reading.box, hand.box, limits)
+    return near and not are_two(reading, hand, limits)
 
 
 def spots(found: Iterable[Sighting], limits: Thresholds) -> list[Spot]:
@@ -102,20 +131,23 @@ def spots(found: Iterable[Sighting], limits: Thresholds) -> list[Spot]:
 
 
 def _same(spot: Spot, sighting: Sighting, limits: Thresholds) -> bool:
-    return any(other is not None and distance(other, sighting) < limits.same_hand for other in spot.by_side)
+    return any(other is not None and is_same(other, sighting, limits) for other in spot.by_side)
 
 
-def is_part(small: Box, large: Box, limits: Thresholds) -> bool:
-    """Whether a hand's box is so small and so far inside another's that it must be some fingers of that hand."""
+def _is_part(small: Box, large: Box, limits: Thresholds) -> bool:
     return small.size_px < limits.part_size * large.size_px and small.overlap(large) > limits.part_inside
 
 
 def _without_parts(found: list[Spot], limits: Thresholds) -> list[Spot]:
-    boxes = [spot.best.box for spot in found]
+    """Without those that are a part of another one."""
+    best = [spot.best for spot in found]
     return [
         spot
-        for spot, box in zip(found, boxes, strict=True)
-        if not any(is_part(box, b, limits) for b in boxes)
+        for spot in found
+        if not any(
+            _is_part(spot.best.box, other.box, limits) and not are_two(spot.best, other, limits)
+            for other in best
+        )
     ]
 
 

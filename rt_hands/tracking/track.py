@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rt_hands.layout import N_HAND, N_JOINTS
 from rt_hands.tracking.crops import Box, box_of
 from rt_hands.tracking.one_euro import OneEuro
-from rt_hands.tracking.readings import Sighting, Spot
+from rt_hands.tracking.readings import Sighting, Spot, median_peak
 
 SIDE_STEP: Final = 0.35
 """How much of one frame's log ratio of evidence counts: a side read wrongly needs about six frames to turn a hand."""
@@ -50,6 +50,12 @@ class Track:
     def alive(self) -> bool:
         """Seen or held, or new and not yet confirmed."""
         return self.state is not State.LOST
+
+    def as_sighting(self, side: int) -> Sighting | None:
+        """The hand as last seen, as a reading of a side; None without a past."""
+        if self.box is None:
+            return None
+        return Sighting(side, self.points_px, self.presence, median_peak(self.points_px), self.box)
 
     def lose(self) -> None:
         """Forget the hand."""

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import crop_round, fine_search_crops, search_crops, sure_of
+from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops, sure_of
 from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
-    Sighting,
     Spot,
     assign_sides,
     distance,
-    is_part,
+    is_same,
     sightings,
     spots,
 )
@@ -157,9 +156,15 @@ class Tracker:
         return self._searched_ns is None or t_ns - self._searched_ns >= self.timing.search_every_ms * 1e6
 
     def _next_window(self, size_px: tuple[int, int]) -> Crop:
-        """Large windows in turn; every third search one of the small ones."""
+        """Large windows in turn; every third search one of the small ones; every other one round a hand followed."""
         large, small = search_crops(size_px), fine_search_crops(size_px)
         step, self._searches = self._searches, self._searches + 1
+        followed = next((t for t in self._tracks if t.confirmed and t.box is not None), None)
+        if followed is not None:
+            step, is_beside = divmod(step, 2)
+            if is_beside:
+                beside = crops_beside(followed.points_px, self.limits.point_in_box)[1:]
+                return beside[step % len(beside)]
         if small and step % 3 == 2:
             return small[step // 3 % len(small)]
         return large[(step - step // 3 if small else step) % len(large)]
@@ -202,8 +207,8 @@ class Tracker:
         for h, track in enumerate(self._tracks):
             if h != hand and track.confirmed and track.box is not None:
                 upon = spot.best.box.overlap(track.box) > limits.part_inside
-                bar = limits.painted_over if upon else limits.beside
-        return spot.best.presence >= bar.presence and spot.best.peak >= bar.peak
+                bar = limits.certain if upon else limits.beside
+        return spot.best.reaches(bar)
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
@@ -220,20 +225,17 @@ class Tracker:
 
     def _far(self, hand: int, spot: Spot) -> float:
         """Distance of a spot from a hand's last place, in hand sizes; 0 for a hand without a past."""
-        track = self._tracks[hand]
-        if track.box is None:
+        last = self._tracks[hand].as_sighting(hand)
+        if last is None:
             return 0.0
-        last = Sighting(hand, track.points_px, track.presence, 0.0, track.box)
         return min(distance(last, sighting) for sighting in spot.by_side if sighting is not None)
 
     def _drop_double(self, seen: set[int]) -> set[int]:
         """The hand to give up where both tracks sit on one hand: the one whose side is less sure."""
         if len(seen) < 2:
             return set()
-        right, left = (
-            Sighting(h, t.points_px, t.presence, 0.0, t.box) for h, t in enumerate(self._tracks) if t.box
-        )
-        if distance(right, left) >= self.limits.same_hand:
+        right, left = (track.as_sighting(hand) for hand, track in enumerate(self._tracks))
+        if right is None or left is None or not is_same(right, left, self.limits):
             return set()
         weaker = min(seen, key=lambda hand: self._tracks[hand].side_log_ratio)
         self._tracks[weaker].lose()
@@ -261,11 +263,8 @@ class Tracker:
 
     def _is_followed(self, spot: Spot) -> bool:
         """Whether a spot is a hand already followed, or a part of one."""
-        return any(
-            self._far(hand, spot) < self.limits.same_hand or is_part(spot.best.box, track.box, self.limits)
-            for hand, track in enumerate(self._tracks)
-            if track.alive and track.box is not None
-        )
+        followed = (track.as_sighting(hand) for hand, track in enumerate(self._tracks) if track.alive)
+        return any(hand is not None and spot.is_of(hand, self.limits) for hand in followed)
 
     def _start_new(self, spare: list[Spot], t_ns: int) -> None:
         """Start hands in free places with spots that are strong enough to be found."""
