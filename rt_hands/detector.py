@@ -14,6 +14,7 @@ from rt_hands.tracking.readings import (
     Spot,
     assign_sides,
     distance,
+    hands_in,
     is_of,
     joined,
     sightings,
@@ -54,6 +55,7 @@ class Detector:
         _check(image_bgr)
         clock = clock or StageClock()
         hands = self._close_looks(image_bgr, self._search(image_bgr, clock), clock)
+        hands = hands[:1] + [spot for spot in hands[1:] if self._may_lie_there(spot, hands[0])]
         if len(hands) == 1:
             hands += self._other(image_bgr, hands[0], clock)
         return _settle(assign_sides(hands, self.limits))
@@ -95,8 +97,13 @@ class Detector:
 
     def _nearest(self, read: Read, crop: int, hand: Sighting, bar: Bar) -> Spot | None:
         """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""
-        found = spots(sightings(read, crop, bar, self.limits), self.limits)
+        found = hands_in(read, crop, bar, self.limits)
         return min(found, default=None, key=lambda spot: distance(spot.best, hand))
+
+    def _may_lie_there(self, spot: Spot, first: Spot) -> bool:
+        """Upon the first hand, where its own parts look like hands, another one must be all but certain."""
+        upon = spot.best.box.overlap(first.best.box) > self.limits.part_inside
+        return not upon or spot.best.reaches(self.limits.certain)
 
     def _other(self, image: Image, first: Spot, clock: StageClock) -> list[Spot]:
         """The hand of the other side, looked for round the first: one spot or none."""

@@ -13,7 +13,7 @@ from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HAND
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
-from rt_hands.tracking.readings import Sighting, Spot, assign_sides, sightings, spots
+from rt_hands.tracking.readings import Sighting, Spot, assign_sides, hands_in, sightings, spots
 from rt_hands.tracking.thresholds import Bar, Thresholds, Timing
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Tracked, Tracker
@@ -227,6 +227,24 @@ def test_a_certain_hand_of_the_other_side_is_no_part():
     for evidence, is_part in ((0.99, False), (0.9, True)):
         small = sighting(1, (25, 20), size=50, evidence=evidence)
         assert spot_of(small).is_of(large, Thresholds()) is is_part
+
+
+def test_a_hand_that_could_be_either_side_is_a_hand():
+    """Neither side's presence reaches the bar, but that there is a hand is all but certain."""
+    read = reading_of((0.6, 0.5), peak=0.15)
+    assert sightings(read, 0, Thresholds().found, Thresholds()) == []
+    (only,) = hands_in(read, 0, Thresholds().found, Thresholds())
+    assert only.presence == pytest.approx(1 - 0.4 * 0.5) and only.best.side == 0
+    assert only.as_side(1).presence == only.presence
+    # One doubtful side alone is no hand.
+    assert hands_in(reading_of((0.6, 0.01), peak=0.3), 0, Thresholds().found, Thresholds()) == []
+
+
+def reading_of(presence: tuple[float, float], peak: float) -> Read:
+    points = np.zeros((1, 2, N_HAND, 3), np.float32)
+    points[..., :2] = standin.TEMPLATE_UV * 100
+    points[..., 2] = peak
+    return Read(points, np.array([presence], np.float32), (Crop(0, 0, 150),), points)
 
 
 def spot_of(one: Sighting) -> Spot:

@@ -47,6 +47,15 @@ class Spot:
 
     by_side: tuple[Sighting | None, Sighting | None]
 
+    @property
+    def presence(self) -> float:
+        """That a hand is here, be it a right or a left one: a probability."""
+        return 1 - float(np.prod([1 - s.presence for s in self.by_side if s is not None]))
+
+    def reaches(self, bar: Bar) -> bool:
+        """Whether presence and peak of a hand of either side reach a bar."""
+        return bar.reached(self.presence, sum(s.peak for s in self.by_side if s is not None))
+
     def evidence(self, side: int) -> float:
         """Evidence for a side, 0 where it was not read so."""
         sighting = self.by_side[side]
@@ -59,8 +68,8 @@ class Spot:
         return max(found, key=lambda sighting: sighting.evidence)
 
     def as_side(self, side: int) -> Sighting:
-        """The reading for a side; where there is none, the other side's points under this side's name."""
-        return self.by_side[side] or replace(self.best, side=side)
+        """The hand as one of a side; where it was not read so, the other side's points under this side's name."""
+        return replace(self.by_side[side] or self.best, side=side, presence=self.presence)
 
     def is_of(self, hand: Sighting, limits: Thresholds) -> bool:
         """Whether one of the readings is this hand or a part of it."""
@@ -92,6 +101,11 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sight
         if box is not None and box.size_px >= bar.share * read.crops[crop].side:
             found.append(Sighting(side, points, presence, peak, box))
     return found
+
+
+def hands_in(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Spot]:
+    """The hands in one crop of a `Read` that reach a bar, a hand that could be either side by both sides together."""
+    return [s for s in spots(sightings(read, crop, bar.half, limits), limits) if s.reaches(bar)]
 
 
 def distance(a: Sighting, b: Sighting) -> float:

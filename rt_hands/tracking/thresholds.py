@@ -18,6 +18,11 @@ class Bar:
     peak: float
     share: float
 
+    @property
+    def half(self) -> Bar:
+        """Half of it: where a hand could be either, each side's reading has half of the presence and of the peak."""
+        return Bar(self.presence / 2, self.peak / 2, self.share)
+
     def reached(self, presence: float, peak: float) -> bool:
         """Whether a reading reaches it; NaN from a broken network does not."""
         return presence >= self.presence and peak >= self.peak

@@ -18,9 +18,8 @@ from rt_hands.tracking.readings import (
     Spot,
     assign_sides,
     distance,
+    hands_in,
     is_same,
-    sightings,
-    spots,
 )
 from rt_hands.tracking.thresholds import Thresholds, Timing
 from rt_hands.tracking.track import SIDE_TURN, State, Track
@@ -199,7 +198,7 @@ class Tracker:
             bar = self.limits.kept
         elif not look.closer:
             bar = self.limits.hinted
-        return spots(sightings(read, crop, bar, self.limits), self.limits)
+        return hands_in(read, crop, bar, self.limits)
 
     def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
         """Whether a spot is sure enough for a new hand: surer beside one that is there, all but certain upon it."""
@@ -208,7 +207,8 @@ class Tracker:
             if h != hand and track.confirmed and track.box is not None:
                 upon = spot.best.box.overlap(track.box) > limits.part_inside
                 bar = limits.certain if upon else limits.beside
-        return spot.best.reaches(bar)
+        # Beside a hand that is there the side of another one is known, so one side's reading must reach the bar alone.
+        return spot.reaches(bar) if bar is limits.found else spot.best.reaches(bar)
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
@@ -220,7 +220,7 @@ class Tracker:
         track.weigh_side(spot, hand)
         # Its own channels while they are anywhere near as sure; else the other side's, under this hand's name.
         own_is_good = spot.evidence(hand) >= OWN_CHANNELS * spot.best.evidence
-        track.follow(spot.as_side(hand) if own_is_good else spot.best, t_ns)
+        track.follow(spot.as_side(hand if own_is_good else spot.best.side), t_ns)
         return True
 
     def _far(self, hand: int, spot: Spot) -> float:
