@@ -3,11 +3,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <vector>
 
+#include "crop.hpp"
 #include "decode.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
@@ -242,6 +245,55 @@ py::array_t<float> decode_heatmaps_py(const py::object& maps_object, const py::o
     return points;
 }
 
+// A picture whose pixels lie together, as it is or copied; rows may be anywhere.
+py::array picture_array(const py::object& object, const std::string& name) {
+    py::array picture = as_array(object, name.c_str());
+    check_shape(picture, name.c_str(), "(h, w, 3) uint8", {kAny, kAny, 3});
+    if (!is_dtype<std::uint8_t>(picture)) throw py::value_error(name + " must be (h, w, 3) uint8, " + came(picture) + ".");
+    if (picture.strides(2) != 1 || picture.strides(1) != 3) picture = py::array::ensure(picture, py::array::c_style);
+    if (!picture) throw py::error_already_set();
+    const double bytes = static_cast<double>(picture.shape(0)) * std::fabs(static_cast<double>(picture.strides(0)));
+    if (bytes >= 2147483648.0 || picture.shape(1) > 500000000) {
+        throw py::value_error(name + " must span less than 2 GiB, " + came(picture) + ".");
+    }
+    return picture;
+}
+
+// An array to be written in place: C-contiguous and of the right kind, never a copy.
+template <class T>
+T* writable(const py::object& object, const char* name, const char* wanted) {
+    py::array array = as_array(object, name);
+    const bool ready = array.is(object) && array.writeable() && (array.flags() & py::array::c_style) && is_dtype<T>(array) &&
+                       reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0;
+    if (!ready) throw py::value_error(std::string(name) + " must be a writable, C-contiguous " + wanted + ", " + came(array) + ".");
+    return static_cast<T*>(array.mutable_data());
+}
+
+void crop_rgb_py(const py::sequence& pictures, const py::object& affine_object, const py::object& out_object) {
+    const auto count = static_cast<py::ssize_t>(pictures.size());
+    const std::string b = std::to_string(count);
+    const Float64Array affine = float64_of_shape(
+        affine_object, "picture_from_input", ("(B, 2, 3) with B = " + b + " as in pictures").c_str(), {count, 2, 3});
+    check_finite(affine.data(), affine.size(), "picture_from_input");
+    const py::array out = as_array(out_object, "out");
+    check_shape(out, "out", ("(B, 3, n, n) float32 with B = " + b + " as in pictures").c_str(), {count, 3, kAny, kAny});
+    const py::ssize_t side = out.shape(2);
+    check_shape(out, "out", "(B, 3, n, n) float32, as high as wide", {count, 3, side, side});
+    float* to = writable<float>(out_object, "out", "(B, 3, n, n) float32 array");
+    std::vector<py::array> held;
+    std::vector<CropJob> jobs;
+    for (py::ssize_t i = 0; i < count; ++i) {
+        held.push_back(picture_array(pictures[static_cast<std::size_t>(i)], "pictures[" + std::to_string(i) + "]"));
+        const py::array& picture = held.back();
+        CropJob job{static_cast<const std::uint8_t*>(picture.data()), picture.shape(1), picture.shape(0),
+                    static_cast<std::ptrdiff_t>(picture.strides(0)), {}};
+        std::copy(affine.data() + 6 * i, affine.data() + 6 * i + 6, job.picture_from_input);
+        jobs.push_back(job);
+    }
+    py::gil_scoped_release release;
+    crop_rgb(jobs.data(), count, side, to);
+}
+
 template <class T>
 py::tuple project_typed(const py::array& points_object, const std::vector<CameraModel>& cameras) {
     const auto points = numbers<T>(points_object, "points");
@@ -324,9 +376,10 @@ std::vector<std::string> level_names() {
 
 PYBIND11_MODULE(_core, m) {
     using namespace rt_hands;
-    m.doc() = "Decode, projection and triangulation in C++. Contracts and types: _core.pyi.";
+    m.doc() = "Crops, decode, projection and triangulation in C++. Contracts and types: _core.pyi.";
     m.def("decode_heatmaps", &decode_heatmaps_py, py::arg("maps"), py::arg("size") = py::none(),
           py::arg("affine") = py::none(), py::kw_only(), py::arg("method") = "mean5x5");
+    m.def("crop_rgb", &crop_rgb_py, py::arg("pictures"), py::arg("picture_from_input"), py::arg("out"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),

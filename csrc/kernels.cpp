@@ -3,7 +3,6 @@
 #include <vector>
 
 namespace rt_hands {
-namespace {
 
 const Kernels& active_kernels() {
 #if RT_HANDS_X86_LEVELS
@@ -15,8 +14,6 @@ const Kernels& active_kernels() {
 #endif
     return kBaselineKernels;
 }
-
-}  // namespace
 
 void decode_heatmaps(const MapBatch& maps, const double* image_from_map, PeakMethod method, float* points) {
     active_kernels().decode(maps, image_from_map, method, points);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "camera_model.hpp"
+#include "crop_grid.hpp"
 #include "decode.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
@@ -26,7 +27,12 @@ struct Kernels {
                         std::uint8_t*);
     void (*triangulate)(const double*, const double*, std::int64_t, const CameraModel*, std::int64_t,
                         const TriangulateOptions&, unsigned char*, double*, double*, std::int64_t*, std::uint8_t*);
+    void (*crop_sample)(const CropGrid&, std::int64_t, float*);
+    void (*crop_blocks)(const CropBlocks&, std::uint16_t*, std::uint8_t*);
 };
+
+// The table of the level in use.
+const Kernels& active_kernels();
 
 extern const Kernels kBaselineKernels;
 #if RT_HANDS_X86_LEVELS

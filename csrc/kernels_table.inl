@@ -4,12 +4,13 @@
 namespace rt_hands {
 namespace RT_HANDS_LEVEL {
 
+#include "crop.inl"
 #include "decode.inl"
 #include "lanes.inl"
 #include "project.inl"
 #include "triangulate.inl"
 
-constexpr Kernels kTable = {decode, read_floor, project<float>, project<double>, triangulate};
+constexpr Kernels kTable = {decode, read_floor, project<float>, project<double>, triangulate, crop_sample, crop_blocks};
 
 }  // namespace RT_HANDS_LEVEL
 }  // namespace rt_hands

@@ -1,11 +1,12 @@
 """Types and contracts of the C++ core. Letters: B batch, K maps, V views, N points, h x w cells of a map.
 
 Every function raises ValueError, saying what came and what was wanted, for a wrong shape, dtype or camera.
-Lists are taken where arrays are; non-contiguous and read-only arrays are fine. The GIL is off during the maths.
+Lists are taken where arrays are read; non-contiguous and read-only arrays are fine. The GIL is off during the maths.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -15,6 +16,19 @@ PeakMethod = Literal["mean5x5", "mean5x5_sub", "log_parabola"]
 SimdLevel = Literal["baseline", "avx2", "avx512"]
 compiler: str
 _Float = TypeVar("_Float", np.float32, np.float64)
+
+def crop_rgb(
+    pictures: Sequence[NDArray[np.uint8]], picture_from_input: ArrayLike, out: NDArray[np.generic]
+) -> None:
+    """Crops of pictures, turned and scaled, as a network's input: BGR bytes to planes of RGB in 0..1.
+
+    pictures: B arrays (h, w, 3) uint8, one a crop; read in place where the bytes of a row lie together.
+    picture_from_input (B, 2, 3): where input pixel (u, v) lies in its picture, px, centres at whole numbers.
+    out (B, 3, n, n) float32, C-contiguous: written in place.
+
+    Bilinear; black where a pixel's centre lies outside the picture. A crop that shrinks more than twofold reads the
+    means of blocks of 2, 4 .. 128 px, so many that a pixel is at most two blocks wide, counted from the corner.
+    """
 
 def decode_heatmaps(
     maps: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8],

@@ -23,7 +23,7 @@ from rt_hands.errors import run_command
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import Engine, open_engine
 from rt_hands.inference.models import find_model
-from rt_hands.inference.preprocess import cut, to_input
+from rt_hands.inference.preprocess import fill_input
 from rt_hands.inference.tensorrt.build import Progress
 from rt_hands.inference.tensorrt.engine import (
     MAX_BATCH,
@@ -121,12 +121,9 @@ def _batches(options: Options, cpm: Cpm, console: Console) -> Batches:
 def _crops(frame: Frame, hands: Hands2D, side_px: int) -> list[NDArray[np.float32]]:
     found = [crop_round(hands.hand(h), LEAST_SCORE) for h in range(2) if hands.present[h]]
     crops = found or search_crops(frame.size_px)[:1]
-    bgr, out = np.empty((side_px, side_px, 3), np.uint8), []
-    for crop in crops:
-        out.append(np.empty((3, side_px, side_px), np.float32))
-        cut(frame.image_bgr, crop, bgr)
-        to_input(bgr, out[-1])
-    return out
+    out = np.empty((len(crops), 3, side_px, side_px), np.float32)
+    fill_input([(frame.image_bgr, crop) for crop in crops], out)
+    return list(out)
 
 
 def _quantised(path: Path, batches: Batches, console: Console) -> Path:

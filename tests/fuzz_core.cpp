@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 
+#include "crop.hpp"
 #include "decode.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
@@ -76,6 +77,33 @@ Exact<CameraModel> random_cameras(int count) {
     const bool wild = pick(0, 3) == 0;
     for (int i = 0; i < count; ++i) cameras.at[i] = random_camera(wild);
     return cameras;
+}
+
+// One or two crops, mostly near their picture, of pictures whose rows lie apart or run upwards.
+void fuzz_crop() {
+    const int count = pick(0, 2), side = pick(0, 9) ? pick(0, 20) : pick(60, 140);
+    const int height = pick(0, 15) ? pick(1, 30) : 0, width = pick(0, 15) ? pick(1, 30) : 0, gap = pick(0, 2) * 5;
+    const std::ptrdiff_t row_bytes = 3 * width + gap;
+    const bool upwards = pick(0, 3) == 0 && height > 0;
+    const std::size_t bytes = height && width ? static_cast<std::size_t>((height - 1) * row_bytes + 3 * width) : 0;
+    Exact<std::uint8_t> picture(bytes);
+    for (std::size_t i = 0; i < bytes; ++i) picture.at[i] = static_cast<std::uint8_t>(generator());
+    Exact<CropJob> jobs(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) {
+        CropJob& job = jobs.at[i];
+        job = {picture.at.get() + (upwards ? (height - 1) * row_bytes : 0), width, height, upwards ? -row_bytes : row_bytes, {}};
+        const double zoom = pick(0, 1) ? 1 : std::exp(number(2)), angle = number(3);
+        const double near[6] = {zoom * std::cos(angle), -zoom * std::sin(angle), number(10),
+                                zoom * std::sin(angle), zoom * std::cos(angle), number(10)};
+        for (int j = 0; j < 6; ++j) job.picture_from_input[j] = std::isfinite(near[j]) ? near[j] : 1;
+        if (pick(0, 7) == 0) {
+            const double wild = number(100);
+            job.picture_from_input[pick(0, 5)] = std::isfinite(wild) ? wild : 0;
+        }
+    }
+    Exact<float> out(static_cast<std::size_t>(count) * 3 * side * side);
+    crop_rgb(jobs.at.get(), count, side, out.at.get());
+    for (std::size_t i = 0; i < out.size; ++i) require(out.at[i] >= 0 && out.at[i] <= 1.0001f, "colours lie in 0..1");
 }
 
 void fuzz_decode() {
@@ -163,8 +191,9 @@ int main(int count, char** arguments) {
     const auto levels = available_simd_levels();
     for (long i = 0; i < inputs; ++i) {
         set_simd_level(levels[static_cast<std::size_t>(i) % levels.size()]);
-        switch (pick(0, 2)) {
+        switch (pick(0, 3)) {
             case 0: fuzz_decode(); break;
+            case 2: fuzz_crop(); break;
             case 1: fuzz_project(); break;
             default: fuzz_triangulate();
         }

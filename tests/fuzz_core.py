@@ -65,6 +65,14 @@ def fuzz_decode(rng: Generator) -> None:
     _core.decode_heatmaps(twisted(rng, maps), size, affine, method=str(method))  # type: ignore[arg-type]
 
 
+def fuzz_crop(rng: Generator) -> None:
+    count, side = int(rng.integers(0, 3)), int(rng.integers(0, 24))
+    pictures = [rng.integers(0, 256, (*rng.integers(0, 24, 2), 3), np.uint8) for _ in range(count)]
+    affines = rng.normal(0, 2, (count, 2, 3)) if rng.integers(4) else values(rng, (count, 2, 3))
+    out = np.zeros((count, 3, side, side), np.float32)
+    _core.crop_rgb([twisted(rng, p) for p in pictures], twisted(rng, affines), twisted(rng, out))  # type: ignore[misc,arg-type]
+
+
 def cameras(rng: Generator, views: int) -> list[object]:
     K = np.tile(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), (views, 1, 1))
     dist = rng.normal(0, 0.1, (views, 5)) if rng.integers(8) else values(rng, (views, 5))
@@ -99,7 +107,7 @@ def fuzz_triangulate(rng: Generator) -> None:
     )
 
 
-TARGETS: list[Callable[[Generator], None]] = [fuzz_decode, fuzz_project, fuzz_triangulate]
+TARGETS: list[Callable[[Generator], None]] = [fuzz_crop, fuzz_decode, fuzz_project, fuzz_triangulate]
 
 
 def main(inputs: int, seed: int) -> None:

@@ -103,3 +103,36 @@ def triangulate_dlt(points_px: Array, K: Array, dist: Array, cam_from_world: Arr
     system = rows.transpose(1, 0, 2, 3).reshape(points_px.shape[1], -1, 4)
     homogeneous = np.linalg.svd(system)[2][:, -1]
     return homogeneous[:, :3] / homogeneous[:, 3:]
+
+
+def crop_rgb(picture: NDArray, picture_from_input: Array, side: int) -> Array:
+    """One crop of (h, w, 3) uint8 BGR: (3, side, side) RGB in 0..1. Means of blocks first where it shrinks a lot."""
+    height, width = picture.shape[:2]
+    zoom, block = np.sqrt(abs(np.linalg.det(picture_from_input[:, :2]))), 1
+    while zoom > 2 * block and block < 128:
+        block *= 2
+    if picture.size == 0:
+        return np.zeros((3, side, side))
+    means = block_means(picture, block)
+    v, u = np.mgrid[:side, :side]
+    px, py = (a * u + b * v + c for a, b, c in picture_from_input)
+    inside = (px >= -0.5) & (px < width - 0.5) & (py >= -0.5) & (py < height - 0.5)
+    x, y = (
+        np.where(inside, ((at + 0.5) / block - 0.5).clip(0, length - 1), 0)
+        for at, length in zip((px, py), means.shape[1::-1], strict=True)
+    )
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    x1, y1 = np.minimum(x0 + 1, means.shape[1] - 1), np.minimum(y0 + 1, means.shape[0] - 1)
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    upper = means[y0, x0] * (1 - fx) + means[y0, x1] * fx
+    lower = means[y1, x0] * (1 - fx) + means[y1, x1] * fx
+    rgb = np.where(inside[..., None], upper * (1 - fy) + lower * fy, 0)[..., ::-1] / 255
+    return rgb.transpose(2, 0, 1)
+
+
+def block_means(picture: NDArray, block: int) -> Array:
+    """Means of block x block pixels from the corner, rounded to whole levels; edge pixels fill up the last blocks."""
+    below, beside = (-length % block for length in picture.shape[:2])
+    whole = np.pad(picture, ((0, below), (0, beside), (0, 0)), mode="edge").astype(float)
+    rows, columns = whole.shape[0] // block, whole.shape[1] // block
+    return np.floor(whole.reshape(rows, block, columns, block, 3).mean((1, 3)) + 0.5)

@@ -11,7 +11,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export ASAN_OPTIONS=abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
-core=(csrc/kernels*.cpp csrc/simd_level.cpp csrc/camera_model.cpp)
+core=(csrc/kernels*.cpp csrc/simd_level.cpp csrc/camera_model.cpp csrc/crop.cpp)
 echo "C++ core, every SIMD level"
 g++ "${flags[@]}" -w -Icsrc tests/fuzz_core.cpp "${core[@]}" -o "$work/fuzz"
 "$work/fuzz" "$cpp_inputs" "$seed"

@@ -67,14 +67,18 @@ class Reading(nn.Module):
         )
 
 
-@pytest.mark.parametrize(("inner", "first_px"), [(224, 7), (264, 0), (360, 0)])
-def test_cell_i_of_the_exported_maps_lies_at_i_times_368_over_45(inner: int, first_px: int) -> None:
-    ramp = torch.arange(368.0).expand(1, 3, 368, 368) / 368
-    maps, _ = cpm_networks.Deployed(Reading(first_px), inner)(ramp)
-    column = maps[0, 0, 20, 4:40] * 368
+@pytest.mark.parametrize(("side", "first_px"), [(224, 7), (264, 0), (360, 0)])
+def test_cell_i_of_the_exported_maps_lies_at_i_times_input_over_45(side: int, first_px: int) -> None:
+    ramp = torch.arange(float(side)).expand(1, 3, side, side) / side
+    maps, _ = cpm_networks.Deployed(Reading(first_px), side)(ramp)
+    column = maps[0, 0, 20, 4:40] * side
     assert maps.shape == (1, 171, 45, 45)
-    # Measured: 0.011 px at 360, 0.002 at 264 and 224.
-    np.testing.assert_allclose(column, np.arange(4, 40) * 368 / 45, atol=0.5)
+    np.testing.assert_allclose(column, np.arange(4, 40) * side / 45, atol=1e-3)  # measured 3e-5
+
+
+def test_deployed_takes_the_size_its_network_works_at() -> None:
+    assert cpm_networks.Deployed(cpm_networks.HandCpm()).input_px == 224
+    assert cpm_networks.Deployed(cpm_networks.LightCpm()).input_px == 360
 
 
 def test_resampling_keeps_a_gaussian_and_its_peak() -> None:
@@ -133,7 +137,7 @@ def test_training_goes_on_from_an_exported_file_with_the_same_function(tmp_path:
     folded = cpm_networks.Deployed(checkpoint.fold_norms(network), 136)
     export_onnx(
         folded,
-        (torch.rand(1, 3, 368, 368),),
+        (torch.rand(1, 3, 136, 136),),
         path,
         ("image",),
         ("belief_maps", "presence"),
@@ -146,6 +150,33 @@ def test_training_goes_on_from_an_exported_file_with_the_same_function(tmp_path:
         wanted, got = network(images)[0][-1], again.eval()(images)[0][-1]
     # float16 storage is the difference; measured 4e-4 of a range of 1.
     assert float((wanted - got).abs().max()) < 5e-3 * float(wanted.abs().max())
+
+
+class Resized(nn.Module):
+    """How networks were exported once: pictures of 368 px, made smaller inside."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, presence = self.network(nn.functional.interpolate(image, size=(136, 136), mode="bilinear"))
+        return maps[-1], torch.sigmoid(presence)
+
+
+def test_files_that_resize_their_pictures_give_the_same_weights(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="export needs onnx: pip install rt_hands[train]")
+    from rt_hands.training.export import export_onnx
+
+    network = checkpoint.fold_norms(scrambled(cpm_networks.build("light")))
+    found = []
+    for module, side in ((Resized(network), 368), (cpm_networks.Deployed(network, 136), 136)):
+        path = tmp_path / f"{side}.onnx"
+        image = torch.rand(1, 3, side, side)
+        export_onnx(module, (image,), path, ("image",), ("belief_maps", "presence"), half_storage=True)
+        found.append(checkpoint.weights_of_onnx(path))
+    assert found[0].keys() == found[1].keys() == network.state_dict().keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from cuda_twins import CROP_DTYPE, REPOSITORY, address, compile_for_cpu, crop_rgb, decode
 
 from rt_hands import _core
-from rt_hands.inference.preprocess import Crop, cut, to_input
+from rt_hands.inference.preprocess import Crop, fill_input
 from rt_hands.inference.tensorrt.kernels import Kernels, describe_crop, visible_rect
 
 WANTED = {75, 80, 86, 89, 90, 120}
@@ -87,42 +87,22 @@ def test_crop_is_its_twin(launch, crop):
     np.testing.assert_allclose(half, wanted, atol=5e-4)  # measured 2.4e-4, half a step of float16 below 1
 
 
-@pytest.mark.parametrize("crop", CROPS, ids=str)
-def test_crop_is_what_the_cpu_engines_see(launch, crop):
-    image = smooth_picture(200, 160)
-    got, _, _ = run_crop(launch, image, crop, 96)
-    bgr, wanted = np.empty((96, 96, 3), np.uint8), np.empty((3, 96, 96), np.float32)
-    cut(image, crop, bgr)
-    to_input(bgr, wanted)
-    difference = 255 * np.abs(got - wanted)
-    if crop.left >= 0 and crop.left + crop.side <= 200 and crop.top >= 0 and crop.top + crop.side <= 160:
-        assert difference.max() < 1  # measured 0.75 grey levels: `cut` rounds to whole ones
-    else:
-        # `cut` moves a crop that hangs over by up to half an output pixel, so its edges differ.
-        assert np.median(difference) < 1  # measured 0.67
-
-
-@pytest.mark.parametrize("crop", TURNED, ids=str)
+@pytest.mark.parametrize("crop", CROPS + TURNED, ids=str)
 @pytest.mark.parametrize("side", [96, 64])
-def test_turned_crop_is_what_the_cpu_engines_see(launch, crop, side):
-    image = smooth_picture(200, 160)
+def test_crop_is_what_the_cpu_engines_see(launch, crop, side):
+    image, wanted = smooth_picture(200, 160), np.empty((1, 3, side, side), np.float32)
     got, _, _ = run_crop(launch, image, crop, side)
-    bgr, wanted = np.empty((side, side, 3), np.uint8), np.empty((3, side, side), np.float32)
-    cut(image, crop, bgr)
-    to_input(bgr, wanted)
-    difference = 255 * np.abs(got - wanted)
-    v, u = np.mgrid[:side, :side]
-    zoom = crop.side / side
-    x, y = np.einsum(
-        "ij,jyx->iyx", crop.picture_from(zoom, 0.5 * zoom - 0.5), np.stack([u, v, np.ones_like(u)])
-    )
-    # `cut` blends the picture's edge into black over a block; the kernel ends it there.
-    margin = 2 ** np.ceil(np.log2(max(zoom, 1)))
-    deep = (x > margin) & (y > margin) & (x < 199 - margin) & (y < 159 - margin)
-    out = (x < -margin) | (y < -margin) | (x > 199 + margin) | (y > 159 + margin)
-    # Measured 0.50 grey levels, the rounding of `cut` to whole ones, and 1.35 where it rounds at every halving.
-    assert difference[:, deep].max(initial=0) < (0.6 if zoom <= 2 else 2)
-    assert (got[:, out] == 0).all() and (wanted[:, out] == 0).all()
+    fill_input([(image, crop)], wanted)
+    difference = 255 * np.abs(got - wanted[0])
+    # A pixel whose centre is on the picture's edge may fall to either side of it.
+    edge = (got == 0).all(0) != (wanted[0] == 0).all(0)
+    assert edge.mean() < 0.002  # measured 0
+    # One rule; but the kernel counts blocks from the crop's visible part, so a crop much shrunk sees other blocks.
+    if crop.side <= 2 * side:
+        assert difference[:, ~edge].max(initial=0) < 0.01  # measured 0.001 grey levels
+    else:
+        # Measured 0.17 and 13.4, where a block of sixteen is cut by the picture's edge.
+        assert np.median(difference) < 0.3 and difference[:, ~edge].max(initial=0) < 20
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

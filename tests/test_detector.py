@@ -13,7 +13,7 @@ from standin import PaintedHand, picture, worst_px
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Read
-from rt_hands.inference.preprocess import Crop, cut
+from rt_hands.inference.preprocess import Crop, fill_input
 from rt_hands.tracking.crops import Box, box_of, crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import joined
 from rt_hands.types import Hands2D
@@ -145,13 +145,9 @@ def test_mirroring_a_reading_twice_gives_it_back_and_turns_its_crop():
 @pytest.mark.parametrize("turn", [0.0, 0.7])
 def test_a_mirrored_crop_shows_the_mirrored_crop(turn):
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8), (9, 9), 3)
-    crop, shape = Crop(120, 60, 150, turn), (368, 368, 3)
-    plain, mirrored = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    cut(image, crop, plain)
-    cut(np.ascontiguousarray(image[:, ::-1]), crop.mirrored(400), mirrored)
-    assert (
-        np.abs(plain.astype(int) - mirrored[:, ::-1]).max() <= 3
-    )  # measured 2: OpenCV's fixed-point weights
+    crop, out = Crop(120, 60, 150, turn), np.zeros((2, 3, 224, 224), np.float32)
+    fill_input([(image, crop), (image[:, ::-1], crop.mirrored(400))], out)
+    np.testing.assert_allclose(out[0], out[1, ..., ::-1], atol=1e-4)  # measured 3e-6
 
 
 def test_joined_readings_are_means_by_score_where_they_agree_and_the_surer_where_not():
@@ -220,8 +216,9 @@ def test_a_turned_crop_shows_what_its_affine_says(turn, side):
     """A smooth picture, cut, equals itself at the places that `picture_from_map` names for cells of one pixel."""
     y, x = np.mgrid[0:1080, 0:1920]
     image = np.stack([127 + 90 * np.sin(x / 70), 127 + 90 * np.sin(y / 70), 0.05 * x + 0.05 * y], -1)
-    crop, out = Crop.around((960, 540), side, turn), np.zeros((368, 368, 3), np.uint8)
-    cut(image.astype(np.uint8), crop, out)
+    crop, planes = Crop.around((960, 540), side, turn), np.zeros((1, 3, 368, 368), np.float32)
+    fill_input([(image.astype(np.uint8), crop)], planes)
+    out = 255 * planes[0, ::-1].transpose(1, 2, 0)
     u = np.stack(np.meshgrid(np.arange(368), np.arange(368)), -1).reshape(-1, 2)
     at = u @ crop.picture_from_map(368, 368)[:, :2].T + crop.picture_from_map(368, 368)[:, 2]
     there = (at > 8).all(1) & (at < [1911, 1071]).all(1)

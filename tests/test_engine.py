@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import standin
@@ -17,7 +16,7 @@ from rt_hands.inference import engine as engines
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import ENGINES, choose, open_engine
 from rt_hands.inference.models import MODELS, find_model, precision_of
-from rt_hands.inference.preprocess import Crop, cut, to_input
+from rt_hands.inference.preprocess import Crop
 
 HERE = [name for name in ENGINES if importlib.util.find_spec(name)]
 
@@ -194,41 +193,10 @@ def test_registry_names_files_as_the_brief_has_them():
 # --- crops -------------------------------------------------------------------------------------------------
 
 
-def test_input_is_rgb_planes_in_unit_range():
-    crop = np.zeros((4, 4, 3), np.uint8)
-    crop[1, 2] = 255, 128, 51
-    out = np.empty((3, 4, 4), np.float32)
-    to_input(crop, out)
-    np.testing.assert_allclose(out[:, 1, 2], [0.2, 128 / 255, 1.0], atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    "crop", [Crop(60, 40, 200), Crop(-50, -30, 300), Crop(120, 90, 368), Crop(250, 180, 128)]
-)
-def test_cut_equals_an_affine_warp(crop):
-    """The independent oracle: cv2.warpAffine by the crop's own geometry."""
-    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 4)
-    out = np.empty((368, 368, 3), np.uint8)
-    cut(image, crop, out)
-    zoom = crop.side / 368
-    shift = 0.5 * zoom - 0.5
-    affine = np.array([[zoom, 0, crop.left + shift], [0, zoom, crop.top + shift]])
-    wanted = cv2.warpAffine(image, affine, (368, 368), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    apart = np.abs(out.astype(int) - wanted)[2:-2, 2:-2]
-    # Measured: at most 2 grey levels inside, more only where the black border begins.
-    assert np.percentile(apart, 98) <= 2
-
-
-def test_crop_outside_the_picture_is_black():
-    out = np.full((368, 368, 3), 9, np.uint8)
-    cut(np.full((100, 100, 3), 200, np.uint8), Crop(500, 0, 64), out)
-    assert not out.any()
-
-
 @settings(deadline=None)
 @given(st.integers(-500, 2000), st.integers(-500, 2000), st.integers(8, 3000), st.integers(0, 44))
 def test_map_cells_follow_the_sources_rule(left, top, side, cell):
-    """x = x_hm * w / 45 in the input, then cv2.resize's own grid to the picture."""
+    """x = x_hm * w / 45 in the input, then the grid of cv2.resize to the picture."""
     affine = Crop(left, top, side).picture_from_map(368, 45)
     u = cell * 368 / 45
     np.testing.assert_allclose(

@@ -27,7 +27,7 @@ __device__ inline float block_mean(const Crop& c, int bx, int by, int channel) {
 }
 
 // out (B, 3, size, size): bilinear between blocks, `border` (0..1) where the pixel's centre is outside the picture.
-// The rule of rt_hands/inference/preprocess.py: areas first where it shrinks more than twofold, then bilinear.
+// The rule of csrc/crop.hpp: means of blocks where it shrinks more than twofold, then bilinear.
 template <typename T>
 __device__ void crop_rgb(const Crop* crops, T* out, int size, float border) {
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;

@@ -136,7 +136,8 @@ def decode(options: Options, console: Console) -> dict[str, float]:
     for image in track(data.images, "decoding", console=console):
         maps = rendered.belief_maps(engine, image[None])[0, :N_POINTS]
         for name, method in DECODERS.items():
-            found[name].append(method(maps) * (rendered.INPUT_PX / maps.shape[-1]))
+            affine = rendered.picture_from_map(engine, maps.shape[-1])
+            found[name].append(method(maps) @ affine[:, :2].T + affine[:, 2])
     engine.close()
     away = {name: rendered.errors_px(data, np.array(points)) for name, points in found.items()}
     view = Table(

@@ -15,11 +15,12 @@ from rt_hands import _core
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import Engine
+from rt_hands.inference.preprocess import Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.paths import cache_dir
 
 TABLE_PX = 224  # the source states its errors at this picture size
-INPUT_PX = 368
+PICTURE_PX = 368
 Case = tuple[Literal["train", "test"], Literal["one", "two"]]
 CASES: tuple[Case, ...] = (("train", "one"), ("train", "two"), ("test", "one"), ("test", "two"))
 Points = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
@@ -51,7 +52,7 @@ def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77)
     packed = [s for _, s in sprites.shards.read_samples(sprites.shards.shard_paths(shards_folder))][:count]
     rng = np.random.default_rng([seed, CASES.index(case)])
     backgrounds = load_backgrounds()
-    made = [sprite_sample(unpack(s), None, INPUT_PX, backgrounds, rng, effects=False) for s in packed]
+    made = [sprite_sample(unpack(s), None, PICTURE_PX, backgrounds, rng, effects=False) for s in packed]
     return RenderedSet(np.array([m.image for m in made]), np.array([m.points for m in made]))
 
 
@@ -62,8 +63,8 @@ def cpm_points(engine: Engine, batch: int = 8) -> Points:
         found = []
         for at in range(0, len(images), batch):
             maps = belief_maps(engine, images[at : at + batch])
-            size = np.full((len(maps), 2), INPUT_PX, np.float32)
-            found.append(_core.decode_heatmaps(maps[:, :N_POINTS], size=size)[..., :2])
+            affine = picture_from_map(engine, maps.shape[-1])[None].repeat(len(maps), 0)
+            found.append(_core.decode_heatmaps(maps[:, :N_POINTS], affine=affine)[..., :2])
         return np.concatenate(found)
 
     return read
@@ -80,8 +81,15 @@ def detector_points(detector: Detector) -> Points:
 
 def belief_maps(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Belief maps (B, 171, n, n) of RGB pictures (B, 368, 368, 3); a copy, free of the engine's buffers."""
-    inputs = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / 255
+    (inputs,) = engine.buffers(len(images))
+    crop = Crop(0, 0, PICTURE_PX)
+    fill_input([(image[..., ::-1], crop) for image in images], inputs)
     return np.array(engine.run(inputs)[0], np.float32)
+
+
+def picture_from_map(engine: Engine, map_px: int) -> NDArray[np.float64]:
+    """(2, 3) affine from cells of a network's maps to the picture of 368 px."""
+    return Crop(0, 0, PICTURE_PX).picture_from_map(int(engine.inputs[0].shape[-1] or 0), map_px)
 
 
 def resnet_points(engine: Engine, batch: int = 8) -> Points:
@@ -93,7 +101,7 @@ def resnet_points(engine: Engine, batch: int = 8) -> Points:
         found = []
         for at in range(0, len(small), batch):
             inputs = np.ascontiguousarray(small[at : at + batch].transpose(0, 3, 1, 2), np.float32) / 255
-            found.append(np.array(engine.run(inputs)[0]) * INPUT_PX)
+            found.append(np.array(engine.run(inputs)[0]) * PICTURE_PX)
         return np.concatenate(found)
 
     return read
@@ -103,21 +111,21 @@ def errors_px(data: RenderedSet, points: NDArray[np.floating]) -> NDArray[np.flo
     """Distances at 224 px of all points of present hands that lie inside the picture: (M,)."""
     if points.shape != data.points_px.shape:
         raise InvalidInput(f"The network gave points {points.shape}; wanted {data.points_px.shape}.")
-    inside = ((data.points_px >= 0) & (data.points_px <= INPUT_PX - 1)).all(-1)
+    inside = ((data.points_px >= 0) & (data.points_px <= PICTURE_PX - 1)).all(-1)
     away = np.linalg.norm(points - data.points_px, axis=-1)
     # A point without any peak counts as the picture's half side: silence must not beat a bad guess.
-    away = np.where(np.isfinite(away), away, INPUT_PX / 2)
-    return np.asarray(away[inside] * (TABLE_PX / INPUT_PX), np.float64)
+    away = np.where(np.isfinite(away), away, PICTURE_PX / 2)
+    return np.asarray(away[inside] * (TABLE_PX / PICTURE_PX), np.float64)
 
 
 def found(data: RenderedSet, points: NDArray[np.floating]) -> tuple[float, float]:
     """Mean distance at 224 px of the points in the picture of hands that were found, and the share of hands missed."""
-    inside = ((data.points_px >= 0) & (data.points_px <= INPUT_PX - 1)).all(-1).reshape(-1, N_HANDS, N_HAND)
+    inside = ((data.points_px >= 0) & (data.points_px <= PICTURE_PX - 1)).all(-1).reshape(-1, N_HANDS, N_HAND)
     there, got = (
         np.isfinite(p.reshape(-1, N_HANDS, N_HAND, 2)[:, :, 0, 0]) for p in (data.points_px, points)
     )
     away = np.linalg.norm(points - data.points_px, axis=-1).reshape(inside.shape)[inside & got[..., None]]
-    return float(away.mean() * (TABLE_PX / INPUT_PX)), float((there & ~got).sum() / there.sum())
+    return float(away.mean() * (TABLE_PX / PICTURE_PX)), float((there & ~got).sum() / there.sum())
 
 
 def side_swapped(data: RenderedSet, points: NDArray[np.floating]) -> float:
@@ -129,5 +137,5 @@ def side_swapped(data: RenderedSet, points: NDArray[np.floating]) -> float:
     found = points.reshape(truth.shape)[both]
     kept, turned = (np.linalg.norm(f - truth[both], axis=-1) for f in (found, found[:, ::-1]))
     # A hand that was not found has no side.
-    kept, turned = (np.nan_to_num(away, nan=INPUT_PX).mean((1, 2)) for away in (kept, turned))
+    kept, turned = (np.nan_to_num(away, nan=PICTURE_PX).mean((1, 2)) for away in (kept, turned))
     return float((turned < kept).mean())

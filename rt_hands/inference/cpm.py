@@ -13,7 +13,7 @@ from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import CropReading, Engine, open_engine
 from rt_hands.inference.models import find_model
-from rt_hands.inference.preprocess import Crop, cut, to_input
+from rt_hands.inference.preprocess import Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.types import Image
 
@@ -53,7 +53,6 @@ class Cpm:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.input_px = _check_interface(engine)
-        self._crop = np.zeros((self.input_px, self.input_px, 3), np.uint8)
         # TensorRT crops and decodes on the GPU, so that pixels go up as uint8 and only points come back.
         self._reader = engine.crop_reader() if isinstance(engine, CropReading) else None
 
@@ -81,9 +80,7 @@ class Cpm:
             return Read(flat.reshape(len(jobs), N_HANDS, N_HAND, 3), hands, crops, self._no_maps)
         with clock.stage("preprocess"):
             (batch,) = self.engine.buffers(len(jobs))
-            for (image, crop), out in zip(jobs, batch, strict=True):
-                cut(image, crop, self._crop)
-                to_input(self._crop, out)
+            fill_input(jobs, batch)
         with clock.stage("infer"):
             maps, presence = (np.asarray(out, np.float32) for out in self.engine.run(batch))
         with clock.stage("decode"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.types import Image
 
 
@@ -15,8 +16,8 @@ from rt_hands.types import Image
 class Crop:
     """A square of a picture, upright or turned about its centre; it may hang over the edge, what lies outside is black.
 
-    left, top, side in px: before it is turned it covers pixels left .. left + side - 1. Whole numbers, so that cutting
-    an upright one needs no warp. turn_rad: the direction in the picture, clockwise from up, that is up in the crop.
+    left, top, side in px: before it is turned it covers pixels left .. left + side - 1. turn_rad: the direction in the
+    picture, clockwise from up, that is up in the crop.
     """
 
     left: int
@@ -56,7 +57,7 @@ class Crop:
         """(2, 3) affine from belief-map cells to the picture.
 
         Cell i lies at i * input_px / map_px of the input (the source's rule); input pixel u at (u + 0.5) * zoom - 0.5
-        of the crop, as cv2.resize has it.
+        of the crop, as `fill_input` has it.
         """
         zoom = self.side / input_px
         return self.picture_from(zoom * input_px / map_px, 0.5 * zoom - 0.5)
@@ -67,65 +68,15 @@ class Crop:
         return bool(np.abs(away).max() <= (self.side - 1) / 2)
 
 
-def cut(image_bgr: Image, crop: Crop, out_bgr: Image) -> None:
-    """Resize one crop of a picture into out_bgr (n, n, 3) uint8, black where it hangs over the edge.
+def fill_input(jobs: Sequence[tuple[Image, Crop]], out_rgb: NDArray[np.generic]) -> None:
+    """Crops, each of its own picture (h, w, 3) uint8 BGR, into a network's input: (B, 3, n, n) float32 RGB in 0..1.
 
-    Bilinear; halved by area first while it shrinks more than twofold, against moire in whole-picture passes.
+    Bilinear, black outside the picture; blocks of pixels are averaged first while a crop shrinks more than twofold,
+    against moire in whole-picture passes.
     """
-    if crop.turn_rad:
-        _cut_turned(image_bgr, crop, out_bgr)
-        return
-    height, width = image_bgr.shape[:2]
-    right, bottom = crop.left + crop.side, crop.top + crop.side
-    x0, x1, y0, y1 = max(crop.left, 0), min(right, width), max(crop.top, 0), min(bottom, height)
-    if x0 >= x1 or y0 >= y1:
-        out_bgr[:] = 0
-        return
-    inside = image_bgr[y0:y1, x0:x1]
-    if inside.shape[:2] != (crop.side, crop.side):
-        # Padding before resizing keeps the two grids aligned to the sub-pixel; 0.1 ms for a hand, 1 for a picture.
-        borders = (y0 - crop.top, bottom - y1, x0 - crop.left, right - x1)
-        inside = cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    _shrink(inside, out_bgr)
+    zooms = [crop.side / out_rgb.shape[-1] for _, crop in jobs]
+    affines = [crop.picture_from(zoom, 0.5 * zoom - 0.5) for (_, crop), zoom in zip(jobs, zooms, strict=True)]
+    _core.crop_rgb([image for image, _ in jobs], np.array(affines).reshape(-1, 2, 3), out_rgb)
 
 
-def _cut_turned(image: Image, crop: Crop, out: Image) -> None:
-    """The same for a turned crop, by a warp of the part of the picture that it touches."""
-    zoom = crop.side / out.shape[0]
-    matrix = crop.picture_from(zoom, 0.5 * zoom - 0.5)
-    reach = crop.side / 2 * float(np.abs(crop.rotation[0]).sum()) + 2
-    (x0, x1), (y0, y1) = (
-        (max(int(centre - reach), 0), min(int(centre + reach) + 2, length))
-        for centre, length in zip(crop.centre_px, image.shape[1::-1], strict=True)
-    )
-    if x0 >= x1 or y0 >= y1:
-        out[:] = 0
-        return
-    part = image[y0:y1, x0:x1]
-    matrix[:, 2] -= x0, y0
-    while zoom > 2 and min(part.shape[:2]) > 1:
-        # An odd last row or column is left out: halves must be exact for the places to stay true.
-        half = (part.shape[1] // 2, part.shape[0] // 2)
-        part = cv2.resize(part[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
-        matrix[:, 2] -= 0.5
-        matrix /= 2
-        zoom /= 2
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cv2.warpAffine(part, matrix, (out.shape[1], out.shape[0]), dst=out, flags=flags)
-
-
-def _shrink(image: Image, out: Image) -> None:
-    while image.shape[0] > 2 * out.shape[0] and image.shape[1] > 2 * out.shape[1]:
-        half = (image.shape[1] // 2, image.shape[0] // 2)
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-    cv2.resize(image, (out.shape[1], out.shape[0]), dst=out, interpolation=cv2.INTER_LINEAR)
-
-
-def to_input(crop_bgr: Image, out_rgb: NDArray[np.float32]) -> None:
-    """(n, n, 3) uint8 BGR -> (3, n, n) float32 RGB in 0..1, written into out_rgb."""
-    # Planes one by one: 0.10 ms at 368 px against 1.6 for cv2.dnn.blobFromImage and a copy.
-    for plane, out in zip(cv2.split(crop_bgr), out_rgb[::-1], strict=True):
-        np.multiply(plane, np.float32(1 / 255), out=out)
-
-
-__all__ = ["Crop", "cut", "to_input"]
+__all__ = ["Crop", "fill_input"]

@@ -2,7 +2,7 @@
 
 All take RGB 0..1 (B, 3, S, S) and give the belief maps of every stage, each (B, 171, n, n): 170 points in the order
 of `layout`, then background; and presence logits (B, 2) for the right and the left hand. Cell i of a map lies at
-x = i * S / n, so S = 360 inside gives n = 45 (`Deployed` brings 368 px pictures to 360). Wei et al., CVPR 2016.
+x = i * S / n, so S = 360 gives n = 45. Wei et al., CVPR 2016.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from rt_hands.training.resnet import ResNet34
 from rt_hands.training.trunk import CHANNELS, N_POOLED, OFFSET_CELLS, PX, HandTrunk, Heads, conv
 
 N_MAPS = N_POINTS + 1
-INPUT_PX = 368
 INNER_PX = 360
 OUT_CELLS = 45
 STRIDE = 8
@@ -271,32 +270,28 @@ def resampling(at: Tensor, cells: int) -> Tensor:
     return torch.where(away < 1, near, torch.where(away < 2, far, torch.zeros_like(away)))
 
 
-def places(inner_px: int, offset_cells: float) -> Tensor:
-    """Where cell j of the 45 exported ones lies in the maps of a network that works at `inner_px`: (45,) cells."""
-    at_px = torch.arange(OUT_CELLS) * (INPUT_PX / OUT_CELLS)
-    inner = (at_px + 0.5) * (inner_px / INPUT_PX) - 0.5  # as the resize has it
-    return inner / STRIDE - offset_cells
+def places(input_px: int, offset_cells: float) -> Tensor:
+    """Where cell j of the 45 exported ones lies in the maps of a network that works at `input_px`: (45,) cells."""
+    return torch.arange(OUT_CELLS) * (input_px / OUT_CELLS / STRIDE) - offset_cells
 
 
 class Deployed(nn.Module):
-    """What is exported: (B, 3, 368, 368) RGB 0..1 -> last maps (B, 171, 45, 45), presence (B, 2) probabilities.
+    """What is exported: (B, 3, S, S) RGB 0..1 -> last maps (B, 171, 45, 45), presence (B, 2) probabilities.
 
-    Cell j lies at j * 368 / 45 of the picture. inner_px: the size at which the network works; its maps are interpolated
-    to 45 x 45 unless they lie there already, as those of strides of 8 at 360 px do.
+    S = input_px is the size at which the network works, so a crop is sampled once, straight to it. Cell j lies at
+    j * S / 45 of the input; maps are interpolated to that unless they lie there already, as strides of 8 at 360 px do.
     """
 
-    def __init__(self, network: nn.Module, inner_px: int | None = None) -> None:
+    def __init__(self, network: nn.Module, input_px: int | None = None) -> None:
         super().__init__()
         self.network = network
-        self.inner_px = inner_px or int(getattr(network, "size_px", INNER_PX))
-        offset = float(getattr(network, "offset_cells", 0.0))
-        at = places(self.inner_px, offset)
+        self.input_px = input_px or int(getattr(network, "size_px", INNER_PX))
+        at = places(self.input_px, float(getattr(network, "offset_cells", 0.0)))
         self.is_aligned = bool((at - torch.arange(OUT_CELLS)).abs().max() < 0.01)
-        self.register_buffer("resample", resampling(at, self.inner_px // STRIDE), persistent=False)
+        self.register_buffer("resample", resampling(at, self.input_px // STRIDE), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        size = (self.inner_px, self.inner_px)
-        maps, presence = self.network(interpolate(image, size=size, mode="bilinear", align_corners=False))
+        maps, presence = self.network(image)
         last = maps[-1]
         if not self.is_aligned:
             last = self.resample @ last.to(self.resample.dtype) @ self.resample.T

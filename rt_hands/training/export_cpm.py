@@ -23,10 +23,9 @@ from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_POINTS
 from rt_hands.paths import weights_dir
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import INPUT_PX, Deployed, build
+from rt_hands.training.cpm_networks import Deployed, build
 from rt_hands.training.export import export_onnx, parity, run_onnx, write_card
 from rt_hands.training.pictures import load_real
-from rt_hands.training.resnet import INPUT_PX as RESNET_PX
 from rt_hands.training.resnet import DeployedResNet, ResNet34
 from rt_hands.training.validate import letterbox
 
@@ -47,32 +46,32 @@ class Options:
     """Export of a checkpoint's averaged weights.
 
     out: file to write, its card goes beside it. int8: also write <out>_int8.onnx, calibrated on real train pictures.
-    inner_px: the size at which the network works inside, see `Deployed`. note: lines added
-    to the card, for instance figures of `rt_hands.evaluate cpm`.
+    input_px: the size at which the network works, its own by default, see `Deployed`. note: lines
+    added to the card, for instance figures of `rt_hands.evaluate cpm`.
     """
 
     checkpoint: Path
     out: Path = weights_dir() / "cpm_light.onnx"
-    inner_px: int | None = None
+    input_px: int | None = None
     int8: bool = False
     calibration: int = 96
     note: tuple[str, ...] = ()
 
 
-def deployed(state: dict[str, Any], inner_px: int | None) -> Deployed | DeployedResNet:
+def deployed(state: dict[str, Any], input_px: int | None) -> Deployed | DeployedResNet:
     """The averaged network of a checkpoint, batch norms folded, as it is shipped."""
     network = build(state["name"])
     network.load_state_dict(state["average"])
     if isinstance(network, ResNet34):
         return DeployedResNet(network).eval()
-    return Deployed(checkpoint.fold_norms(network), inner_px).eval()
+    return Deployed(checkpoint.fold_norms(network), input_px).eval()
 
 
-def real_inputs(count: int, seed: int = 0) -> NDArray[np.float32]:
-    """Real train pictures as the network's input: (count, 3, 368, 368) float32 0..1."""
+def real_inputs(count: int, side_px: int, seed: int = 0) -> NDArray[np.float32]:
+    """Real train pictures as the network's input: (count, 3, side, side) float32 0..1."""
     pictures = load_real("train")
     chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
-    squares = [letterbox(pictures[i].image_rgb(), pictures[i].points_px)[0] for i in chosen]
+    squares = [letterbox(pictures[i].image_rgb(), pictures[i].points_px, side_px)[0] for i in chosen]
     return np.ascontiguousarray(np.array(squares).transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
@@ -125,12 +124,11 @@ def peak_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float
     return float(np.linalg.norm(a[sure][:, :2] - b[sure][:, :2], axis=-1).mean()) if sure.any() else 0.0
 
 
-def export_float(state: dict[str, Any], out: Path, inner_px: int | None, notes: Sequence[str]) -> None:
+def export_float(state: dict[str, Any], out: Path, input_px: int | None, notes: Sequence[str]) -> None:
     """Write the float32 network and its card; raises InvalidInput where ONNX and torch differ."""
-    module = deployed(state, inner_px)
-    is_resnet = isinstance(module, DeployedResNet)
-    side, outputs = (RESNET_PX, ("points", "presence")) if is_resnet else (INPUT_PX, OUTPUTS)
-    image = torch.rand(2, 3, side, side)
+    module = deployed(state, input_px)
+    outputs = ("points", "presence") if isinstance(module, DeployedResNet) else OUTPUTS
+    image = torch.rand(2, 3, module.input_px, module.input_px)
     metadata = {"network": state["name"]}
     export_onnx(module, (image,), out, ("image",), outputs, half_storage=True, metadata=metadata)
     worst = parity(module, out, {"image": image})
@@ -150,15 +148,13 @@ def facts(
         if isinstance(module, Deployed)
         else "`points`"
     )
-    inside = f"{module.inner_px} px inside" if isinstance(module, Deployed) else f"{RESNET_PX} px"
     trunk = "; start weights: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google" * (
         state["name"] == "hand"
     )
     return {
         "network": f"`{state['name']}` of `rt_hands.training.cpm_networks`",
         "parameters": f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M, stored as float16",
-        "works at": inside,
-        "input": "`image` (B, 3, 368, 368) float32, RGB, 0..1 (ResNet-34: 224)",
+        "input": f"`image` (B, 3, {module.input_px}, {module.input_px}) float32, RGB, 0..1",
         "output": f"{maps}; `presence` (B, 2), right and left",
         "training": f"{state['samples']:,} samples in {state['minutes']:.0f} min",
         "largest difference to torch": ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),
@@ -167,14 +163,14 @@ def facts(
     }
 
 
-def export_int8(state: dict[str, Any], out: Path, inner_px: int | None, images: NDArray[np.float32]) -> float:
+def export_int8(state: dict[str, Any], out: Path, input_px: int | None, calibration: int) -> float:
     """Write the int8 network; gives the mean shift of its peaks against float32, in cells, on held-back pictures."""
+    module = deployed(state, input_px)
+    images = real_inputs(calibration, module.input_px)
     half = len(images) // 2
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.onnx"
-        export_onnx(
-            deployed(state, inner_px), (torch.rand(1, 3, INPUT_PX, INPUT_PX),), whole, ("image",), OUTPUTS
-        )
+        export_onnx(module, (torch.from_numpy(images[:1]),), whole, ("image",), OUTPUTS)
         quantise(whole, out, images[:half])
         maps = [run_onnx(path, {"image": images[half:]})[OUTPUTS[0]] for path in (whole, out)]
     return peak_distance(maps[0], maps[1])
@@ -184,11 +180,11 @@ def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
     state = checkpoint.load(options.checkpoint)
-    export_float(state, options.out, options.inner_px, options.note)
+    export_float(state, options.out, options.input_px, options.note)
     print(f"{options.out.name}: {options.out.stat().st_size / 1e6:.2f} MB")
     if options.int8:
         path = options.out.with_name(f"{options.out.stem}_int8.onnx")
-        shift = export_int8(state, path, options.inner_px, real_inputs(options.calibration))
+        shift = export_int8(state, path, options.input_px, options.calibration)
         note = (
             f"peaks lie {shift:.3f} cells from float32's on average (real train pictures not calibrated on)"
         )

@@ -70,7 +70,7 @@ class DeployedResNet(nn.Module):
 
     def __init__(self, network: ResNet34) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.input_px = network, INPUT_PX
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         points, presence = self.network(image)

@@ -11,20 +11,22 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch.nn.functional import interpolate
 
 from rt_hands import _core
 from rt_hands.evaluation.sheets import sheet, tile
+from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HAND, N_JOINTS, N_POINTS
-from rt_hands.training.cpm_networks import INPUT_PX
+from rt_hands.training.cpm_networks import OUT_CELLS, Deployed
 from rt_hands.training.pictures import Picture, load_real
 
 Image = NDArray[np.uint8]
+PICTURE_PX = 368
 TILE_PX = 184
 
 
 def letterbox(
-    image: Image, points: NDArray[np.float32], size: int = INPUT_PX
+    image: Image, points: NDArray[np.float32], size: int = PICTURE_PX
 ) -> tuple[Image, NDArray[np.float32]]:
     """A picture in the middle of a black square of `size` px, and its points there."""
     h, w = image.shape[:2]
@@ -44,22 +46,25 @@ class Validation:
         chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
         kept: list[Picture] = [pictures[i] for i in chosen]
         squares = [letterbox(p.image_rgb(), p.points_px) for p in kept]
-        self.images = np.array([s[0] for s in squares]).reshape(-1, INPUT_PX, INPUT_PX, 3)
+        self.images = np.array([s[0] for s in squares]).reshape(-1, PICTURE_PX, PICTURE_PX, 3)
         self.truth = np.array([s[1] for s in squares]).reshape(-1, 2, N_HAND, 2)[:, :, :N_JOINTS]
         self.present = np.isfinite(self.truth[:, :, 0, 0])
         self.points = np.zeros((len(kept), N_POINTS, 3), np.float32)
         self.presence = np.zeros((len(kept), 2), np.float32)
 
     @torch.inference_mode()
-    def run(self, deployed: nn.Module, device: torch.device, batch: int = 16) -> dict[str, float]:
+    def run(self, deployed: Deployed, device: torch.device, batch: int = 16) -> dict[str, float]:
         """Read all pictures; gives the figures of `figures`."""
+        size = (deployed.input_px, deployed.input_px)
+        affine = Crop(0, 0, PICTURE_PX).picture_from_map(deployed.input_px, OUT_CELLS)[None]
         for at in range(0, len(self.images), batch):
             piece = torch.from_numpy(self.images[at : at + batch]).to(device)
+            piece = interpolate(piece.permute(0, 3, 1, 2).float().div(255), size=size, mode="bilinear")
             with torch.autocast(device.type, torch.bfloat16):
-                maps, presence = deployed(piece.permute(0, 3, 1, 2).float().div(255))
+                maps, presence = deployed(piece)
             points = maps[:, :N_POINTS].float().cpu().numpy()
-            size = np.full((len(points), 2), INPUT_PX, np.float32)
-            self.points[at : at + batch] = _core.decode_heatmaps(np.ascontiguousarray(points), size=size)
+            affines = affine.repeat(len(points), 0)
+            self.points[at : at + batch] = _core.decode_heatmaps(points, affine=affines)
             self.presence[at : at + batch] = presence.float().cpu().numpy()
         return self.figures()
 

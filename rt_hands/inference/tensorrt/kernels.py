@@ -70,8 +70,7 @@ class Kernels:
 def visible_rect(image: Image, crop: Crop) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it.
 
-    For a turned crop the box round it, 2 px wider, and from the same first pixel as `preprocess.cut` takes it: blocks
-    of pixels are counted from there.
+    For a turned crop the box round it, 2 px wider. Blocks of pixels are counted from its first pixel.
     """
     height, width = image.shape[:2]
     if crop.turn_rad:
@@ -89,7 +88,7 @@ def describe_crop(
 ) -> NDArray[np.void]:
     """The kernel's view of a crop, upright or turned, whose visible part lies at a device address: () CROP_DTYPE.
 
-    Blocks of 1, 2, 4 .. pixels, doubled while a crop pixel is over two blocks wide, as `preprocess.cut` halves.
+    Blocks of 1, 2, 4 .. pixels, doubled while a crop pixel is over two blocks wide, as `_core.crop_rgb` has it.
     """
     x0, y0, x1, y1 = rect
     zoom = crop.side / side_px
