@@ -12,15 +12,17 @@ namespace {
 
 constexpr std::int64_t kLargestBlock = 128;  // 128 bytes summed fit 16 bits
 
-// Doubled while an input pixel is over two blocks wide.
-std::int64_t block_of(const double* m) {
-    const double zoom = std::sqrt(std::fabs(m[0] * m[4] - m[1] * m[3]));
+// How wide an input pixel is in the picture.
+double zoom_of(const double* m) { return std::sqrt(std::fabs(m[0] * m[4] - m[1] * m[3])); }
+
+// Doubled while an input pixel is over four blocks wide: its taps lie at most two apart.
+std::int64_t block_of(double zoom) {
     std::int64_t block = 1;
-    while (zoom > 2.0 * static_cast<double>(block) && block < kLargestBlock) block *= 2;
+    while (zoom > 4.0 * static_cast<double>(block) && block < kLargestBlock) block *= 2;
     return block;
 }
 
-// First and last block, along one axis, that a crop can read: where its corners lie, and a block more on each side.
+// First and last block, along one axis, that a crop can read: where its corners lie, and two blocks more on each side.
 // coefficients: a u + b v + c.
 void visible(double a, double b, double c, std::int64_t side, std::int64_t block, std::int64_t length,
              std::int64_t* first, std::int64_t* count) {
@@ -33,8 +35,8 @@ void visible(double a, double b, double c, std::int64_t side, std::int64_t block
         return number > 0 ? (number < static_cast<double>(last) ? static_cast<std::int64_t>(number) : last)
                           : std::int64_t{0};
     };
-    *first = within(low, -1);
-    *count = within(high, 1) - *first + 1;
+    *first = within(low, -2);
+    *count = within(high, 2) - *first + 1;
 }
 
 CropGrid grid_over(const CropJob& job, std::int64_t block, std::int64_t column0, std::int64_t row0) {
@@ -90,7 +92,8 @@ void crop_rgb(const CropJob* jobs, std::int64_t count, std::int64_t side, float*
             std::fill(out, out + size, 0.0f);
             continue;
         }
-        const std::int64_t block = block_of(job->picture_from_input);
+        const double zoom = zoom_of(job->picture_from_input);
+        const std::int64_t block = block_of(zoom);
         CropGrid grid{};
         if (block == 1 && job->width >= 2) {
             grid = grid_over(*job, 1, 0, 0);
@@ -99,6 +102,7 @@ void crop_rgb(const CropJob* jobs, std::int64_t count, std::int64_t side, float*
         } else {
             grid = blocks_of(*job, block, side, &work);
         }
+        grid.taps = zoom > 1.0 ? 4 : 1;
         active_kernels().crop_sample(grid, side, out);
     }
 }

@@ -15,10 +15,10 @@ struct CropJob {
     double picture_from_input[6];
 };
 
-// out (count, 3, side, side): RGB 0..1, bilinear; 0 where a pixel's centre lies outside the picture, whose edge pixels
-// reach on to its edge. A crop that shrinks more than twofold reads means of blocks of 2, 4 .. 128 px, rounded to whole
-// grey levels, counted from the picture's corner. |height * row_bytes| must be below 2^31.
-// Same rule as csrc/cuda/preprocess.cu, which counts blocks from the crop's visible part.
+// out (count, 3, side, side): RGB 0..1. Each input pixel is the mean of four bilinear samples, at the middles of its
+// quarters, where the crop shrinks, else one sample. A sample outside the picture is 0; the picture's edge pixels reach
+// on to its edge. A crop that shrinks more than fourfold reads means of blocks of 2, 4 .. 128 px, rounded to whole grey
+// levels, counted from the picture's corner. |height * row_bytes| must be below 2^31.
 void crop_rgb(const CropJob* jobs, std::int64_t count, std::int64_t side, float* out);
 
 }  // namespace rt_hands

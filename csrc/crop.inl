@@ -17,14 +17,14 @@ struct CropChunk {
 
 // Places of kChunk pixels from (x, y) on, the step from one to the next being (dx, dy). NaN counts as outside.
 static inline void place_chunk(const CropGrid& grid, float x, float y, float dx, float dy, CropChunk* chunk) {
-    const float right = grid.right, bottom = grid.bottom;
+    const float right = grid.right, bottom = grid.bottom, weight = 1.0f / (255.0f * static_cast<float>(grid.taps));
     const auto last_x = static_cast<float>(grid.width - 1), last_y = static_cast<float>(grid.height - 1);
     const std::int32_t most_x = grid.width - 2, most_y = grid.height > 1 ? grid.height - 2 : 0;
     const auto row_bytes = static_cast<std::int32_t>(grid.row_bytes);
     for (int i = 0; i < kChunk; ++i) {
         const float px = x + dx * static_cast<float>(i), py = y + dy * static_cast<float>(i);
         const bool inside = (px >= grid.left) & (px < right) & (py >= grid.top) & (py < bottom);
-        chunk->keep[i] = inside ? 1.0f / 255.0f : 0.0f;
+        chunk->keep[i] = inside ? weight : 0.0f;
         const float not_left = px > 0.0f ? px : 0.0f, not_above = py > 0.0f ? py : 0.0f;
         const float cx = not_left < last_x ? not_left : last_x, cy = not_above < last_y ? not_above : last_y;
         const auto floor_x = static_cast<std::int32_t>(cx), floor_y = static_cast<std::int32_t>(cy);
@@ -52,31 +52,39 @@ static inline float channel_of(std::uint32_t word, int shift) {
     return static_cast<float>(static_cast<std::int32_t>((word >> shift) & 255u));
 }
 
-static inline void blend_chunk(const CropChunk& chunk, int shift, float* out) {
+static inline void blend_chunk(const CropChunk& chunk, int shift, float* sum) {
     for (int i = 0; i < kChunk; ++i) {
         const float a = channel_of(chunk.upper_left[i], shift), b = channel_of(chunk.upper_right[i], shift);
         const float c = channel_of(chunk.lower_left[i], shift), d = channel_of(chunk.lower_right[i], shift);
         const float upper = a + chunk.across[i] * (b - a), lower = c + chunk.across[i] * (d - c);
-        out[i] = (upper + chunk.down[i] * (lower - upper)) * chunk.keep[i];
+        sum[i] += (upper + chunk.down[i] * (lower - upper)) * chunk.keep[i];
+    }
+}
+
+// Sum over the taps of kChunk input pixels from (u, v) on: blue, green, red.
+static inline void sum_taps(const CropGrid& grid, double u, double v, float (*sums)[kChunk]) {
+    const double* m = grid.grid_from_input;
+    CropChunk chunk;
+    std::memset(sums, 0, 3 * sizeof *sums);
+    for (int tap = 0; tap < grid.taps; ++tap) {
+        // Four taps: the middles of a pixel's quarters.
+        const double x = grid.taps > 1 ? u + (tap % 2 ? 0.25 : -0.25) : u, y = grid.taps > 1 ? v + (tap / 2 ? 0.25 : -0.25) : v;
+        place_chunk(grid, static_cast<float>(m[0] * x + m[1] * y + m[2]), static_cast<float>(m[3] * x + m[4] * y + m[5]),
+                    static_cast<float>(m[0]), static_cast<float>(m[3]), &chunk);
+        gather_chunk(grid, &chunk);
+        for (int channel = 0; channel < 3; ++channel) blend_chunk(chunk, 8 * channel, sums[channel]);
     }
 }
 
 // One crop: out (3, side, side).
 static void crop_sample(const CropGrid& grid, std::int64_t side, float* out) {
-    const double* m = grid.grid_from_input;
-    CropChunk chunk;
-    alignas(64) float values[kChunk];
+    alignas(64) float sums[3][kChunk];
     for (std::int64_t v = 0; v < side; ++v) {
         for (std::int64_t u = 0; u < side; u += kChunk) {
-            const auto column = static_cast<double>(u), row = static_cast<double>(v);
-            place_chunk(grid, static_cast<float>(m[0] * column + m[1] * row + m[2]),
-                        static_cast<float>(m[3] * column + m[4] * row + m[5]), static_cast<float>(m[0]),
-                        static_cast<float>(m[3]), &chunk);
-            gather_chunk(grid, &chunk);
+            sum_taps(grid, static_cast<double>(u), static_cast<double>(v), sums);
             const auto wanted = static_cast<std::size_t>(std::min<std::int64_t>(kChunk, side - u));
             for (int channel = 0; channel < 3; ++channel) {
-                blend_chunk(chunk, 8 * channel, values);
-                std::memcpy(out + ((2 - channel) * side + v) * side + u, values, wanted * sizeof(float));
+                std::memcpy(out + ((2 - channel) * side + v) * side + u, sums[channel], wanted * sizeof(float));
             }
         }
     }

@@ -26,8 +26,9 @@ def crop_rgb(
     picture_from_input (B, 2, 3): where input pixel (u, v) lies in its picture, px, centres at whole numbers.
     out (B, 3, n, n) float32, C-contiguous: written in place.
 
-    Bilinear; black where a pixel's centre lies outside the picture. A crop that shrinks more than twofold reads the
-    means of blocks of 2, 4 .. 128 px, so many that a pixel is at most two blocks wide, counted from the corner.
+    An input pixel is the mean of four bilinear samples, at the middles of its quarters, where the crop shrinks, else
+    one sample; black outside the picture. A crop that shrinks more than fourfold reads the means of blocks of
+    2, 4 .. 128 px, counted from the picture's corner, so many that a pixel is at most four blocks wide.
     """
 
 def decode_heatmaps(
@@ -50,6 +51,16 @@ def decode_heatmaps(
     method: `mean5x5` is the source's rule; `mean5x5_sub` first takes 0.2 x peak off every weight;
     `log_parabola` fits a parabola to the logarithms beside the peak (exact for Gaussians, no shift along an
     axis on whose border the peak lies).
+    """
+
+def draw(image: NDArray[np.uint8], strokes: NDArray[np.floating], colours: NDArray[np.uint8]) -> None:
+    """Lines with round ends, and discs, drawn in place one after another, smooth and exact to the sub-pixel.
+
+    image (h, w, 3) uint8, the pixels of a row together, rows anywhere. strokes (N, 5): x0, y0, x1, y1, width px,
+    pixel centres at whole numbers; a disc is a stroke of no length, its width the diameter. colours (N, 3) uint8 BGR.
+
+    A pixel at distance d of the middle line is covered to width / 2 + 0.5 - d, within 0..1, in steps of 1 / 256.
+    Left out: strokes with a NaN or inf, beyond a million px, or of a width that is not above 0.
     """
 
 def project(

@@ -106,17 +106,27 @@ def triangulate_dlt(points_px: Array, K: Array, dist: Array, cam_from_world: Arr
 
 
 def crop_rgb(picture: NDArray, picture_from_input: Array, side: int) -> Array:
-    """One crop of (h, w, 3) uint8 BGR: (3, side, side) RGB in 0..1. Means of blocks first where it shrinks a lot."""
-    height, width = picture.shape[:2]
+    """One crop of (h, w, 3) uint8 BGR: (3, side, side) RGB in 0..1. Four samples a pixel where it shrinks."""
     zoom, block = np.sqrt(abs(np.linalg.det(picture_from_input[:, :2]))), 1
-    while zoom > 2 * block and block < 128:
+    while zoom > 4 * block and block < 128:
         block *= 2
     if picture.size == 0:
         return np.zeros((3, side, side))
     means = block_means(picture, block)
+    steps = (-0.25, 0.25) if zoom > 1 else (0.0,)
+    taps = [
+        sample(means, block, picture.shape, picture_from_input, side, du, dv) for dv in steps for du in steps
+    ]
+    return np.mean(taps, 0)[..., ::-1].transpose(2, 0, 1) / 255
+
+
+def sample(
+    means: Array, block: int, shape: tuple[int, ...], affine: Array, side: int, du: float, dv: float
+) -> Array:
+    """Bilinear samples (side, side, 3) of block means at input pixels moved by (du, dv), 0 outside the picture."""
     v, u = np.mgrid[:side, :side]
-    px, py = (a * u + b * v + c for a, b, c in picture_from_input)
-    inside = (px >= -0.5) & (px < width - 0.5) & (py >= -0.5) & (py < height - 0.5)
+    px, py = (a * (u + du) + b * (v + dv) + c for a, b, c in affine)
+    inside = (px >= -0.5) & (px < shape[1] - 0.5) & (py >= -0.5) & (py < shape[0] - 0.5)
     x, y = (
         np.where(inside, ((at + 0.5) / block - 0.5).clip(0, length - 1), 0)
         for at, length in zip((px, py), means.shape[1::-1], strict=True)
@@ -126,8 +136,7 @@ def crop_rgb(picture: NDArray, picture_from_input: Array, side: int) -> Array:
     fx, fy = (x - x0)[..., None], (y - y0)[..., None]
     upper = means[y0, x0] * (1 - fx) + means[y0, x1] * fx
     lower = means[y1, x0] * (1 - fx) + means[y1, x1] * fx
-    rgb = np.where(inside[..., None], upper * (1 - fy) + lower * fy, 0)[..., ::-1] / 255
-    return rgb.transpose(2, 0, 1)
+    return np.where(inside[..., None], upper * (1 - fy) + lower * fy, 0)
 
 
 def block_means(picture: NDArray, block: int) -> Array:
@@ -136,3 +145,19 @@ def block_means(picture: NDArray, block: int) -> Array:
     whole = np.pad(picture, ((0, below), (0, beside), (0, 0)), mode="edge").astype(float)
     rows, columns = whole.shape[0] // block, whole.shape[1] // block
     return np.floor(whole.reshape(rows, block, columns, block, 3).mean((1, 3)) + 0.5)
+
+
+def draw(image: NDArray, strokes: Array, colours: NDArray) -> NDArray:
+    """A copy of (h, w, 3) uint8 with strokes (N, 5) of colours (N, 3) on it: the distance of every pixel to each."""
+    out = image.astype(int)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(float)
+    for (x0, y0, x1, y1, width), colour in zip(np.asarray(strokes, float), colours, strict=True):
+        if not (np.abs([x0, y0, x1, y1, width]) <= 1e6).all() or not width > 0:
+            continue
+        dx, dy = x1 - x0, y1 - y0
+        along = ((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1e-12)
+        t = along.clip(0, 1)
+        away = np.hypot(x - x0 - t * dx, y - y0 - t * dy)
+        share = np.floor(256 * (width / 2 + 0.5 - away).clip(0, 1) + 0.5).astype(int)[..., None]
+        out += (colour.astype(int) - out) * share + 128 >> 8
+    return out.astype(np.uint8)

@@ -71,8 +71,7 @@ class Crop:
 def fill_input(jobs: Sequence[tuple[Image, Crop]], out_rgb: NDArray[np.generic]) -> None:
     """Crops, each of its own picture (h, w, 3) uint8 BGR, into a network's input: (B, 3, n, n) float32 RGB in 0..1.
 
-    Bilinear, black outside the picture; blocks of pixels are averaged first while a crop shrinks more than twofold,
-    against moire in whole-picture passes.
+    Black outside the picture. Smoothed where it shrinks, see `_core.crop_rgb`: against moire in whole-picture passes.
     """
     zooms = [crop.side / out_rgb.shape[-1] for _, crop in jobs]
     affines = [crop.picture_from(zoom, 0.5 * zoom - 0.5) for (_, crop), zoom in zip(jobs, zooms, strict=True)]
