@@ -12,6 +12,7 @@
 
 #include "crop.hpp"
 #include "decode.hpp"
+#include "draw.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -294,6 +295,29 @@ void crop_rgb_py(const py::sequence& pictures, const py::object& affine_object, 
     crop_rgb(jobs.data(), count, side, to);
 }
 
+void draw_py(const py::object& image_object, const py::object& strokes_object, const py::object& colours_object) {
+    const char* wanted = "a writable (h, w, 3) uint8 array whose rows lie together";
+    py::array image = as_array(image_object, "image");
+    check_shape(image, "image", wanted, {kAny, kAny, 3});
+    const bool ready = image.is(image_object) && image.writeable() && is_dtype<std::uint8_t>(image) &&
+                       (image.size() == 0 || (image.strides(2) == 1 && (image.shape(1) == 1 || image.strides(1) == 3)));
+    if (!ready) throw py::value_error(std::string("image must be ") + wanted + ", " + came(image) + ".");
+    const py::array given = as_array(strokes_object, "strokes");
+    check_shape(given, "strokes", "(N, 5): x0, y0, x1, y1, width in px", {kAny, 5});
+    const auto strokes = numbers<float>(given, "strokes");
+    const py::array colours_array = as_array(colours_object, "colours");
+    const std::string with_n = "(N, 3) uint8 BGR with N = " + std::to_string(strokes.shape(0)) + " as in strokes";
+    check_shape(colours_array, "colours", with_n.c_str(), {strokes.shape(0), 3});
+    if (!is_dtype<std::uint8_t>(colours_array)) {
+        throw py::value_error("colours must be " + with_n + ", " + came(colours_array) + ".");
+    }
+    const auto colours = numbers<std::uint8_t>(colours_array, "colours");
+    const Canvas canvas{static_cast<std::uint8_t*>(image.mutable_data()), image.shape(1), image.shape(0),
+                        static_cast<std::ptrdiff_t>(image.strides(0))};
+    py::gil_scoped_release release;
+    draw_strokes(canvas, strokes.data(), colours.data(), strokes.shape(0));
+}
+
 template <class T>
 py::tuple project_typed(const py::array& points_object, const std::vector<CameraModel>& cameras) {
     const auto points = numbers<T>(points_object, "points");
@@ -376,10 +400,11 @@ std::vector<std::string> level_names() {
 
 PYBIND11_MODULE(_core, m) {
     using namespace rt_hands;
-    m.doc() = "Crops, decode, projection and triangulation in C++. Contracts and types: _core.pyi.";
+    m.doc() = "Crops, decode, drawing, projection and triangulation in C++. Contracts and types: _core.pyi.";
     m.def("decode_heatmaps", &decode_heatmaps_py, py::arg("maps"), py::arg("size") = py::none(),
           py::arg("affine") = py::none(), py::kw_only(), py::arg("method") = "mean5x5");
     m.def("crop_rgb", &crop_rgb_py, py::arg("pictures"), py::arg("picture_from_input"), py::arg("out"));
+    m.def("draw", &draw_py, py::arg("image"), py::arg("strokes"), py::arg("colours"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),

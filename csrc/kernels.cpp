@@ -23,6 +23,10 @@ std::uint64_t read_floor(const unsigned char* data, std::size_t bytes) {
     return active_kernels().read_floor(data, bytes);
 }
 
+void draw_strokes(const Canvas& canvas, const float* strokes, const std::uint8_t* colours, std::int64_t count) {
+    active_kernels().draw_strokes(canvas, strokes, colours, count);
+}
+
 void project(const float* points_mm, std::int64_t count, const CameraModel* cameras, std::int64_t views,
              float* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
     active_kernels().project_f32(points_mm, count, cameras, views, points_px, in_front, inside);

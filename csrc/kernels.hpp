@@ -4,6 +4,7 @@
 #include "camera_model.hpp"
 #include "crop_grid.hpp"
 #include "decode.hpp"
+#include "draw.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -29,6 +30,7 @@ struct Kernels {
                         const TriangulateOptions&, unsigned char*, double*, double*, std::int64_t*, std::uint8_t*);
     void (*crop_sample)(const CropGrid&, std::int64_t, float*);
     void (*crop_blocks)(const CropBlocks&, std::uint16_t*, std::uint8_t*);
+    void (*draw_strokes)(const Canvas&, const float*, const std::uint8_t*, std::int64_t);
 };
 
 // The table of the level in use.

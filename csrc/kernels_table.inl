@@ -6,11 +6,13 @@ namespace RT_HANDS_LEVEL {
 
 #include "crop.inl"
 #include "decode.inl"
+#include "draw.inl"
 #include "lanes.inl"
 #include "project.inl"
 #include "triangulate.inl"
 
-constexpr Kernels kTable = {decode, read_floor, project<float>, project<double>, triangulate, crop_sample, crop_blocks};
+constexpr Kernels kTable = {decode,      read_floor,  project<float>, project<double>,
+                            triangulate, crop_sample, crop_blocks,    draw_strokes};
 
 }  // namespace RT_HANDS_LEVEL
 }  // namespace rt_hands

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rt_hands.display.video_file import VideoFile
-from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.errors import SourceError
 from rt_hands.pipeline import Result
 from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
@@ -100,10 +100,11 @@ class AnnotatedVideo:
         self.name = f"video {path}"
         self._file = VideoFile(path)
         self._options = options or ViewOptions()
+        self._canvas = Canvas()
 
     def accept(self, result: Result) -> None:
         """Draw and append."""
-        self._file.add(draw_result(result, self._options), result.frames.t_ns)
+        self._file.add(draw_result(result, self._options, self._canvas), result.frames.t_ns)
 
     def close(self) -> None:
         """Finish the file."""

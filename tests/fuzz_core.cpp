@@ -10,6 +10,7 @@
 
 #include "crop.hpp"
 #include "decode.hpp"
+#include "draw.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -106,6 +107,21 @@ void fuzz_crop() {
     for (std::size_t i = 0; i < out.size; ++i) require(out.at[i] >= 0 && out.at[i] <= 1.0001f, "colours lie in 0..1");
 }
 
+void fuzz_draw() {
+    const int count = pick(0, 12), height = pick(0, 40), width = pick(0, 40), gap = pick(0, 2) * 5;
+    const std::ptrdiff_t row_bytes = 3 * width + gap;
+    const std::size_t bytes = height && width ? static_cast<std::size_t>((height - 1) * row_bytes + 3 * width) : 0;
+    Exact<std::uint8_t> picture(bytes), colours(3 * static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < colours.size; ++i) colours.at[i] = static_cast<std::uint8_t>(200 + generator() % 56);
+    Exact<float> strokes(5 * static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < strokes.size; ++i) strokes.at[i] = single(pick(0, 3) ? 20 : 1000);
+    draw_strokes({picture.at.get(), width, height, row_bytes}, strokes.at.get(), colours.at.get(), count);
+    for (int y = 0; y < height && bytes; ++y) {
+        const std::uint8_t* gap_at = picture.at.get() + y * row_bytes + 3 * width;
+        for (int i = 0; i < gap && y < height - 1; ++i) require(gap_at[i] == 0, "nothing is drawn beside the rows");
+    }
+}
+
 void fuzz_decode() {
     const int item[] = {4, 2, 1};
     const int type = pick(0, 2), batch = pick(0, 2), maps = pick(0, 3);
@@ -191,9 +207,10 @@ int main(int count, char** arguments) {
     const auto levels = available_simd_levels();
     for (long i = 0; i < inputs; ++i) {
         set_simd_level(levels[static_cast<std::size_t>(i) % levels.size()]);
-        switch (pick(0, 3)) {
+        switch (pick(0, 4)) {
             case 0: fuzz_decode(); break;
             case 2: fuzz_crop(); break;
+            case 3: fuzz_draw(); break;
             case 1: fuzz_project(); break;
             default: fuzz_triangulate();
         }

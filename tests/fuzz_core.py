@@ -73,6 +73,16 @@ def fuzz_crop(rng: Generator) -> None:
     _core.crop_rgb([twisted(rng, p) for p in pictures], twisted(rng, affines), twisted(rng, out))  # type: ignore[misc,arg-type]
 
 
+def fuzz_draw(rng: Generator) -> None:
+    count = int(rng.integers(0, 9))
+    image = np.zeros((*rng.integers(0, 24, 2), 3), np.uint8)
+    strokes = rng.normal(10, 10, (count, 5)) if rng.integers(4) else values(rng, (count, 5))
+    with np.errstate(all="ignore"):
+        strokes = strokes.astype(rng.choice(["f4", "f8"]))
+    colours = rng.integers(0, 256, (count, 3), np.uint8)
+    _core.draw(twisted(rng, image), twisted(rng, strokes), twisted(rng, colours))  # type: ignore[arg-type]
+
+
 def cameras(rng: Generator, views: int) -> list[object]:
     K = np.tile(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), (views, 1, 1))
     dist = rng.normal(0, 0.1, (views, 5)) if rng.integers(8) else values(rng, (views, 5))
@@ -107,7 +117,13 @@ def fuzz_triangulate(rng: Generator) -> None:
     )
 
 
-TARGETS: list[Callable[[Generator], None]] = [fuzz_crop, fuzz_decode, fuzz_project, fuzz_triangulate]
+TARGETS: list[Callable[[Generator], None]] = [
+    fuzz_crop,
+    fuzz_decode,
+    fuzz_draw,
+    fuzz_project,
+    fuzz_triangulate,
+]
 
 
 def main(inputs: int, seed: int) -> None:

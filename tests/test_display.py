@@ -13,8 +13,9 @@ from standin import PaintedHand, truth
 
 from rt_hands.capture.video import VideoSource
 from rt_hands.display import window
-from rt_hands.display.draw import Style, draw_belief_maps, draw_hands, put_text
-from rt_hands.display.overlay import HELP, draw_help, draw_status, fit, tile
+from rt_hands.display.draw import Style, draw_belief_maps, draw_hands
+from rt_hands.display.overlay import HELP, draw_help, draw_status, fit, fit_into, tile
+from rt_hands.display.text import put_text
 from rt_hands.display.video_file import VideoFile
 from rt_hands.errors import SourceError
 from rt_hands.layout import N_POINTS, PART_COLOURS_RGB
@@ -140,6 +141,26 @@ def test_many_large_views_fit_a_screen():
 def test_fit_keeps_proportions():
     out = fit(np.full((100, 200, 3), 9, np.uint8), 100, 100)
     assert (out[25:75] == 9).all() and not out[:25].any() and not out[75:].any()
+
+
+def test_views_smaller_than_their_tile_leave_nothing_of_what_was_there():
+    box = np.full((100, 100, 3), 7, np.uint8)
+    part, share = fit_into(box, np.full((50, 200, 3), 9, np.uint8))
+    assert part.shape == (25, 100, 3) and share == 0.5
+    assert (box[37:62] == 9).all() and not box[:37].any() and not box[62:].any()
+
+
+@pytest.mark.parametrize("place", [(100, 60), (-40, 60), (290, 5), (150, 500)])
+def test_text_is_the_same_wherever_it_stands(place):
+    """A stamp is laid in whole, moved inside; it shows on white and on black, and changes nothing beside it."""
+    black, white = np.zeros((120, 300, 3), np.uint8), np.full((120, 300, 3), 255, np.uint8)
+    for image in (black, white):
+        assert put_text(image, "right", place) == put_text(
+            np.zeros((120, 300, 3), np.uint8), "right", (100, 60)
+        )
+    assert black.max() == 255 and white.min() < 60
+    rows, columns = np.nonzero(white.min(-1) < 200)
+    assert np.ptp(rows) < 30 and np.ptp(columns) < 70
 
 
 def test_text_stays_inside():

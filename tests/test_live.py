@@ -22,7 +22,7 @@ from rt_hands.capture.video import VideoSource
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
 from rt_hands.display.video_file import VideoFile
-from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.display.window import Window
 from rt_hands.errors import InvalidInput, SourceError, run_command
 from rt_hands.pipeline import Pipeline
@@ -229,7 +229,7 @@ class FakeQt:
 
         for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
             monkeypatch.setattr(window.cv2, name, lambda *_: None)
-        monkeypatch.setattr(window.cv2, "imshow", lambda _, image: self.shown.append(image))
+        monkeypatch.setattr(window.cv2, "imshow", lambda _, image: self.shown.append(image.copy()))
         monkeypatch.setattr(window.cv2, "waitKey", lambda _: ord(self.keys.pop(0)) if self.keys else -1)
         monkeypatch.setattr(window.cv2, "getWindowProperty", lambda *_: self.visible)
 
@@ -382,6 +382,19 @@ def test_beliefs_are_kept_when_asked_and_survive_the_next_frame(standin_cpm):
     assert belief.maps.shape == (170, 45, 45) and belief.maps.base is None
     out = draw_result(found[2], ViewOptions(belief=True))
     assert (out != draw_result(found[2])).any()
+
+
+def test_a_canvas_drawn_on_again_shows_what_a_new_picture_would(standin_cpm):
+    class Gappy(Painted):
+        def __iter__(self):
+            for frames in super().__iter__():
+                yield FrameSet(frames.frames[: 1 + frames.index % 5], frames.index)
+
+    canvas = Canvas()
+    for result in Pipeline(Gappy(12, cameras=("a", "b", "c", "d", "e")), standin_cpm):
+        for mirror in (False, True):
+            options = ViewOptions(mirror=mirror)
+            np.testing.assert_array_equal(draw_result(result, options, canvas), draw_result(result, options))
 
 
 def test_slow_consumer_drops_and_counts_or_waits(results):

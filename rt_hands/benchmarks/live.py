@@ -22,7 +22,7 @@ from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.paced import Played
 from rt_hands.capture.source import Source
-from rt_hands.display.view import draw_result
+from rt_hands.display.view import Canvas, draw_result
 from rt_hands.errors import SourceError
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import ENGINES, is_installed
@@ -152,12 +152,12 @@ def run_fast(
 ) -> Figures:
     """Every frame, one after the other in one thread: decode, find, draw. The first tenth is not timed."""
     source = JpegSource(jpegs)
-    pipeline = Pipeline(source, cpm)
+    pipeline, canvas = Pipeline(source, cpm), Canvas()
     hands, whole_ns, cpu_s = 0, [], []
     start, cpu_start = time.perf_counter_ns(), time.process_time()
     for result in pipeline:
         with pipeline.clock.stage("draw"):
-            draw_result(result)
+            draw_result(result, canvas=canvas)
         hands += int(result.views[0].measured.present.sum())
         whole_ns.append(time.perf_counter_ns() - start)
         cpu_s.append(time.process_time() - cpu_start)
@@ -187,10 +187,10 @@ def run_fast(
 def run_paced(cpm: Cpm, jpegs: Sequence[np.ndarray]) -> float:
     """At 30 fps through the latest-frame slot: p95 of the frame's age when drawn, in frame intervals."""
     with Played(JpegSource(jpegs)) as source:
-        pipeline = Pipeline(source, cpm)
+        pipeline, canvas = Pipeline(source, cpm), Canvas()
         ages = []
         for result in pipeline:
-            draw_result(result)
+            draw_result(result, canvas=canvas)
             now_ns = source.now_ns()
             if now_ns is not None:
                 ages.append((now_ns - result.frames.t_ns) * CAMERA_FPS / 1e9)
@@ -203,9 +203,9 @@ def _soak(options: Options, jpegs: Sequence[np.ndarray]) -> None:
     cpm = Cpm.load(options.model, "auto", options.threads)
     end_s = time.monotonic() + 60 * options.soak_minutes
     early_s = time.monotonic() + 6 * options.soak_minutes
-    early_mb, frames = 0.0, 0
+    early_mb, frames, canvas = 0.0, 0, Canvas()
     for result in Pipeline(JpegSource(jpegs, endless=True), cpm):
-        draw_result(result)
+        draw_result(result, canvas=canvas)
         frames += 1
         if not early_mb and time.monotonic() > early_s:
             early_mb = rss_mb()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import hypot
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
+from rt_hands.display.text import DARK, put_text
 from rt_hands.layout import (
     HANDS,
     JOINT_BONES,
+    N_HAND,
     N_HANDS,
     N_JOINTS,
     PART_COLOURS_RGB,
@@ -21,13 +25,11 @@ from rt_hands.layout import (
 )
 from rt_hands.types import Hands2D, Image
 
-SHIFT: Final = 4
-"""OpenCV draws at sixteenths of a pixel: whole pixels make still hands tremble."""
 FINE_PX: Final = 130.0
-"""Hands smaller than this are drawn without the dots, which would run into each other; views tiled are faster so."""
-DARK: Final = (24, 20, 18)
+"""Hands smaller than this are drawn without the dots, which would run into each other."""
+LABEL_STEP: Final = 0.05
+WHITE: Final = (255, 255, 255)
 N_PARTS: Final = len(PART_COLOURS_RGB)
-Lines = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,102 +48,100 @@ def draw_hands(image_bgr: Image, hands: Hands2D, style: Style | None = None, mir
 
     mirrored: the picture comes out flipped left to right, labels readable; the hands keep their names.
     """
-    style = style or Style()
     out = np.ascontiguousarray(image_bgr[:, ::-1]) if mirrored else image_bgr.copy()
+    paint_hands(out, hands, style, mirrored)
+    return out
+
+
+def paint_hands(out: Image, hands: Hands2D, style: Style | None = None, mirrored: bool = False) -> None:
+    """Draw the hands on a picture in place; mirrored: on one that was flipped already."""
+    style = style or Style()
     for side in range(N_HANDS):
         if hands.present[side]:
             points = hands.hand(side).copy()
             if mirrored:
                 points[:, 0] = out.shape[1] - 1 - points[:, 0]
-            _draw_hand(out, points, side, style)
-    return out
+            _paint_hand(out, points, side, style)
 
 
-def _draw_hand(out: Image, points: NDArray[np.float32], side: int, style: Style) -> None:
+def _paint_hand(out: Image, points: NDArray[np.float32], side: int, style: Style) -> None:
     shown = np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]) & (points[:, 2] >= style.least_score)
-    # Wild coordinates would overflow the fixed-point drawing.
-    shown &= np.abs(np.nan_to_num(points[:, :2])).max(1) < 30_000
-    if not shown.any():
+    there = points[shown, :2]
+    if not len(there):
         return
-    size_px = float(np.ptp(points[shown, :2], axis=0).max())
-    scale = style.scale or float(np.clip(size_px / 190, 0.6, 2.5))
-    at = _at(points, shown)
-    if style.dense:
-        _cage(out, at, shown, scale, dots=size_px >= FINE_PX)
-    _skeleton(out, at, shown, scale, fine=size_px >= FINE_PX)
+    size_px = float((there.max(0) - there.min(0)).max())
+    scale = style.scale or min(max(size_px / 190, 0.6), 2.5)
+    points[~shown] = np.nan
+    plan = _plan(style.dense, size_px >= FINE_PX)
+    _core.draw(out, plan.strokes(points, scale), plan.colours)
     if style.labels and shown[0]:
-        _label(out, points, shown, HANDS[side], scale)
+        _label(out, points[0, :2], there.mean(0), HANDS[side], scale)
 
 
-def _at(points: NDArray[np.float32], shown: NDArray[np.bool_]) -> Lines:
-    return np.round(np.where(shown[:, None], points[:, :2], 0) * (1 << SHIFT)).astype(np.int32)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The strokes of one hand in the order they are drawn. start, end: (N,) point indices, the same for dots;
+    width: (N,) px in a hand of scale 1, never less than least: (N,). colours: (N, 3) uint8 BGR."""
+
+    start: NDArray[np.intp]
+    end: NDArray[np.intp]
+    width: NDArray[np.float32]
+    least: NDArray[np.float32]
+    colours: Image
+
+    def strokes(self, points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+        """(N, 5) for `_core.draw`, which leaves out those at NaN points."""
+        out = np.empty((len(self.start), 5), np.float32)
+        out[:, :2] = points[self.start, :2]
+        out[:, 2:4] = points[self.end, :2]
+        np.maximum(self.width * np.float32(scale), self.least, out=out[:, 4])
+        return out
 
 
-def _cage(out: Image, at: Lines, shown: NDArray[np.bool_], scale: float, dots: bool) -> None:
-    """Thin lines between neighbouring surface points, a small dot on each point if asked for."""
-    for part, bones in enumerate(_CAGE_BY_PART):
-        _lines(out, at, bones[shown[bones].all(1)], _soft(part), max(1, round(0.8 * scale)))
-    for part, members in enumerate(_SURFACE_BY_PART if dots else ()):
-        _dots(out, at, members[shown[members]], _colour(part), 1.6 * scale)
+@cache
+def _plan(dense: bool, fine: bool) -> _Plan:
+    """dense: with the surface cage. fine: with its dots, and joints as dots with a light core on a dark edge.
+
+    Bones lie over a dark edge, so that they show on light and dark.
+    """
+    bones, cage = np.array(JOINT_BONES), np.array(SURFACE_BONES)
+    joints, surface = np.arange(N_JOINTS).repeat(2), np.arange(N_JOINTS, N_HAND).repeat(2)
+    of_joint, of_bone = _bgr(PART_OF_POINT[:N_JOINTS]), _bgr(PART_OF_POINT[bones[:, 1]])
+    layers: list[tuple[NDArray[np.intp], float, float, NDArray[np.float64]]] = []
+    if dense:
+        layers.append((cage, 0.8, 1.0, 0.7 * _bgr(PART_OF_POINT[cage[:, 1]]) + 0.3 * 90))
+    if dense and fine:
+        layers.append((surface.reshape(-1, 2), 3.2, 0.0, _bgr(PART_OF_POINT[N_JOINTS:])))
+    layers += [(bones, 5.4, 4.0, _flat(DARK, len(bones))), (bones, 3.2, 2.4, of_bone)]
+    dots = joints.reshape(-1, 2)
+    if fine:
+        layers += [(dots, 8.2, 0.0, _flat(DARK, N_JOINTS)), (dots, 6.4, 0.0, of_joint)]
+    layers.append((dots, 3.0, 2.4, _flat(WHITE, N_JOINTS)))
+    ends = np.concatenate([pairs for pairs, *_ in layers]).astype(np.intp)
+    counts = [len(pairs) for pairs, *_ in layers]
+    width, least = (np.repeat([layer[i] for layer in layers], counts).astype(np.float32) for i in (1, 2))
+    colours = np.concatenate([colour for *_, colour in layers]).round().astype(np.uint8)
+    return _Plan(ends[:, 0].copy(), ends[:, 1].copy(), width, least, colours)
 
 
-def _skeleton(out: Image, at: Lines, shown: NDArray[np.bool_], scale: float, fine: bool) -> None:
-    """Bones over a dark edge, so that they show on light and dark; joints as dots with a light core, if fine."""
-    bones = _JOINT_BONES[shown[_JOINT_BONES].all(1)]
-    _lines(out, at, bones, DARK, max(3, round(4.6 * scale)))
-    for part, members in enumerate(_BONES_BY_PART):
-        _lines(out, at, members[shown[members].all(1)], _colour(part), max(2, round(2.4 * scale)))
-    joints = np.flatnonzero(shown[:N_JOINTS])
-    if not fine:
-        _dots(out, at, joints, (255, 255, 255), 1.3 * scale)
-        return
-    _dots(out, at, joints, DARK, 4.1 * scale)
-    for part in range(N_PARTS):
-        members = joints[PART_OF_POINT[joints] == part]
-        _dots(out, at, members, _colour(part), 3.2 * scale)
-    _dots(out, at, joints, (255, 255, 255), 1.3 * scale)
+def _bgr(part: NDArray[np.int64]) -> NDArray[np.float64]:
+    return PART_COLOURS_RGB[part][:, ::-1].astype(float)
 
 
-def _lines(out: Image, at: Lines, bones: NDArray[np.int64], colour: tuple[int, ...], width: int) -> None:
-    # One call for all lines of a colour: a call each costs more than the drawing.
-    if len(bones):
-        cv2.polylines(out, list(at[bones]), False, colour, width, cv2.LINE_AA, SHIFT)
-
-
-def _dots(
-    out: Image, at: Lines, members: NDArray[np.int64], colour: tuple[int, ...], radius_px: float
-) -> None:
-    radius = round(radius_px * (1 << SHIFT))
-    for centre in at[members].tolist():
-        cv2.circle(out, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
+def _flat(colour: tuple[int, int, int], count: int) -> NDArray[np.float64]:
+    return np.tile(np.array(colour, float), (count, 1))
 
 
 def _label(
-    out: Image, points: NDArray[np.float32], shown: NDArray[np.bool_], text: str, scale: float
+    out: Image, wrist: NDArray[np.float32], middle: NDArray[np.float32], text: str, scale: float
 ) -> None:
     """The side's name beyond the wrist, away from the fingers."""
-    wrist, middle = points[0, :2], points[shown, :2].mean(0)
-    away = wrist - middle
-    away /= max(float(np.hypot(*away)), 1.0)
-    put_text(out, text, tuple(wrist + away * 26 * scale), 0.55 * max(scale, 0.8), centred=True)
-
-
-def put_text(
-    out: Image, text: str, at_px: tuple[float, ...], size: float = 0.55, centred: bool = False
-) -> tuple[int, int]:
-    """White text with a dark edge, readable on anything; returns its (width, height) px. at_px: its lower left."""
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (width, height), _ = cv2.getTextSize(text, font, size, 1)
-    x, y = (round(float(v)) for v in at_px)
-    if centred:
-        x, y = x - width // 2, y + height // 2
-    x = int(np.clip(x, 2, max(out.shape[1] - width - 2, 2)))
-    y = int(np.clip(y, height + 2, max(out.shape[0] - 4, height + 2)))
-    # The edge is the same text moved about: OpenCV 5 sets thicker text wider, so it would not lie underneath.
-    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        cv2.putText(out, text, (x + dx, y + dy), font, size, DARK, 1, cv2.LINE_AA)
-    cv2.putText(out, text, (x, y), font, size, (255, 255, 255), 1, cv2.LINE_AA)
-    return width, height
+    x, y = wrist.tolist()
+    dx, dy = x - float(middle[0]), y - float(middle[1])
+    reach = 26 * scale / max(hypot(dx, dy), 1.0)
+    # In steps, so that a few sizes serve every hand.
+    size = round(0.55 * max(scale, 0.8) / LABEL_STEP) * LABEL_STEP
+    put_text(out, text, (x + dx * reach, y + dy * reach), size, centred=True)
 
 
 def draw_belief_maps(
@@ -157,26 +157,3 @@ def draw_belief_maps(
     warm = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     share = 0.75 * strength[..., None]
     return np.asarray(image_bgr * (1 - share) + warm * share, np.uint8)
-
-
-@cache
-def _colour(part: int) -> tuple[int, ...]:
-    return tuple(int(c) for c in PART_COLOURS_RGB[part][::-1])
-
-
-@cache
-def _soft(part: int) -> tuple[int, ...]:
-    """The part's colour towards grey, for the cage."""
-    return tuple(int(0.7 * c + 0.3 * 90) for c in _colour(part))
-
-
-def _by_part(bones: NDArray[np.int64], of_end: int) -> list[NDArray[np.int64]]:
-    return [bones[PART_OF_POINT[bones[:, of_end]] == part] for part in range(N_PARTS)]
-
-
-_JOINT_BONES: Final = np.array(JOINT_BONES)
-_BONES_BY_PART: Final = _by_part(_JOINT_BONES, 1)
-_CAGE_BY_PART: Final = _by_part(np.array(SURFACE_BONES), 1)
-_SURFACE_BY_PART: Final = [
-    N_JOINTS + np.flatnonzero(PART_OF_POINT[N_JOINTS:] == part) for part in range(N_PARTS)
-]

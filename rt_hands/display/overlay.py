@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
 from typing import Final
 
 import cv2
 import numpy as np
 
-from rt_hands.display.draw import put_text
+from rt_hands.display.text import put_text, text_width
 from rt_hands.types import Image
 
 HELP: Final = (
@@ -34,7 +36,7 @@ def draw_status(image: Image, lines: Sequence[str]) -> None:
     """Lines of text in the upper left corner, on a darkened strip; drawn in place."""
     size = text_size(image)
     step = round(34 * size)
-    width = max((cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] for line in lines), default=0)
+    width = max((text_width(line, size) for line in lines), default=0)
     _darken(image, 0, 0, width + 2 * step // 2, step * len(lines) + step // 3)
     for i, line in enumerate(lines):
         put_text(image, line, (step / 2, step * (i + 0.8)), size)
@@ -44,7 +46,7 @@ def draw_help(image: Image) -> None:
     """The keys, in the middle of the picture; drawn in place."""
     size = text_size(image) * 1.1
     step = round(40 * size)
-    widest = max(cv2.getTextSize(what, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] for _, what in HELP)
+    widest = max(text_width(what, size) for _, what in HELP)
     width, height = widest + 3 * step, step * (len(HELP) + 1)
     left, top = max((image.shape[1] - width) // 2, 0), max((image.shape[0] - height) // 2, 0)
     _darken(image, left, top, width, height, 0.35)
@@ -59,26 +61,44 @@ def text_size(image: Image) -> float:
     return float(np.clip(image.shape[0] / 1100, 0.35, 1.2))
 
 
-def tile_size(views: int, size_px: tuple[int, int], columns: int | None = None) -> tuple[int, int]:
-    """(width, height) of each of so many tiled views; size_px: of the first view."""
-    columns = columns or int(np.ceil(np.sqrt(views)))
-    rows = -(-views // columns)
-    width, height = size_px
-    scale = min(1.0, TILED_PX[0] / (columns * width), TILED_PX[1] / (rows * height)) if views > 1 else 1.0
-    return max(round(width * scale), 1), max(round(height * scale), 1)
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Where so many views lie side by side; they never exceed `TILED_PX` together. width, height: of each, px."""
+
+    columns: int
+    rows: int
+    width: int
+    height: int
+
+    @staticmethod
+    def of(views: int, size_px: tuple[int, int], columns: int | None = None) -> Tiling:
+        """size_px: (width, height) of the first view; a single view keeps it."""
+        columns = columns or ceil(sqrt(views))
+        rows = -(-views // columns)
+        width, height = size_px
+        scale = min(1.0, TILED_PX[0] / (columns * width), TILED_PX[1] / (rows * height)) if views > 1 else 1.0
+        return Tiling(columns, rows, max(round(width * scale), 1), max(round(height * scale), 1))
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of all of them together."""
+        width, height = self.width + GAP_PX, self.height + GAP_PX
+        return self.columns * width - GAP_PX, self.rows * height - GAP_PX
+
+    def part(self, picture: Image, view: int) -> Image:
+        """The place of one view in the picture of all."""
+        y, x = view // self.columns * (self.height + GAP_PX), view % self.columns * (self.width + GAP_PX)
+        return picture[y : y + self.height, x : x + self.width]
 
 
 def tile(images: Sequence[Image], columns: int | None = None) -> Image:
     """Several views side by side, as large as the first one while all fit `TILED_PX`; one view comes out as it is."""
     if len(images) == 1:
         return images[0]
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
-    rows = -(-len(images) // columns)
-    width, height = tile_size(len(images), (images[0].shape[1], images[0].shape[0]), columns)
-    out = np.zeros((rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, 3), np.uint8)
+    tiling = Tiling.of(len(images), (images[0].shape[1], images[0].shape[0]), columns)
+    out = np.zeros((tiling.size_px[1], tiling.size_px[0], 3), np.uint8)
     for i, image in enumerate(images):
-        y, x = i // columns * (height + GAP_PX), i % columns * (width + GAP_PX)
-        out[y : y + height, x : x + width] = fit(image, width, height)
+        fit_into(tiling.part(out, i), image)
     return out
 
 
@@ -86,13 +106,33 @@ def fit(image: Image, width: int, height: int) -> Image:
     """The whole picture in a box of a size, proportions kept, black beside it."""
     if image.shape[:2] == (height, width):
         return image
+    out = np.empty((height, width, 3), np.uint8)
+    fit_into(out, image)
+    return out
+
+
+def fit_into(out: Image, image: Image) -> tuple[Image, float]:
+    """The whole picture written into a box in place, proportions kept, black beside it.
+
+    Returns the part of the box that it fills, and by how much it was scaled.
+    """
+    height, width = out.shape[:2]
     scale = min(width / image.shape[1], height / image.shape[0])
     inner = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    shrunk = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    out = np.zeros((height, width, 3), np.uint8)
     y, x = (height - inner[1]) // 2, (width - inner[0]) // 2
-    out[y : y + inner[1], x : x + inner[0]] = shrunk
-    return out
+    if inner != (width, height):
+        out[:] = 0
+    part = out[y : y + inner[1], x : x + inner[0]]
+    if part.shape == image.shape:
+        np.copyto(part, image)
+    else:
+        cv2.resize(image, inner, dst=part, interpolation=_interpolation(image.shape[1], inner[0]))
+    return part, scale
+
+
+def _interpolation(width: int, to: int) -> int:
+    """By area where it shrinks to a half or less: OpenCV is quick only at whole ratios, and less needs no care."""
+    return cv2.INTER_AREA if width >= 2 * to else cv2.INTER_LINEAR
 
 
 def _darken(image: Image, left: int, top: int, width: int, height: int, keep: float = 0.55) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 
 import cv2
 import numpy as np
 
-from rt_hands.display.draw import Style, draw_belief_maps, draw_hands
-from rt_hands.display.overlay import tile, tile_size
+from rt_hands.display.draw import Style, draw_belief_maps, paint_hands
+from rt_hands.display.overlay import Tiling, fit_into
 from rt_hands.display.view3d import Orbit, World, draw_world
 from rt_hands.pipeline import Result
 from rt_hands.types import Hands2D, Image
 
 TURN_DEG_S = 12.0
 MANY_VIEWS = 4
-MUCH_SMALLER = 0.75
-"""Views shown at less than this share of their size are shrunk before the hands are drawn: eight views in a quarter of
-the time, with lines as wide as in one view."""
 
 
 @dataclass(slots=True)
@@ -36,16 +32,47 @@ class ViewOptions:
     """With a rig: one more tile with the hands in 3D, its camera circling slowly."""
 
 
-def draw_result(result: Result, options: ViewOptions | None = None) -> Image:
-    """All views of a Result with their hands."""
+class Canvas:
+    """A picture to draw on again and again: fresh memory costs more than the drawing. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Tiling, int] | None = None
+        self._image: Image = np.zeros((0, 0, 3), np.uint8)
+
+    def prepared(self, tiling: Tiling, tiles: int) -> Image:
+        """The picture for so many tiles: what was drawn last while they stay the same, else black."""
+        if self._key != (tiling, tiles):
+            self._key = tiling, tiles
+            self._image = np.zeros((tiling.size_px[1], tiling.size_px[0], 3), np.uint8)
+        return self._image
+
+
+def draw_result(result: Result, options: ViewOptions | None = None, canvas: Canvas | None = None) -> Image:
+    """All views of a Result with their hands; canvas: drawn on and returned, until the next call, instead of a new one.
+
+    Each view is shrunk into its tile first, so lines are as wide in a tile as in a single view.
+    """
     options = options or ViewOptions()
+    frames = result.frames.frames
     with_world = options.world is not None and result.rig is not None
-    size_px = tile_size(len(result.frames.frames) + with_world, result.frames.frames[0].size_px)
-    pictures = list(_map(partial(_draw_view, result, options, size_px), range(len(result.frames.frames))))
+    tiles = len(frames) + with_world
+    tiling = Tiling.of(tiles, frames[0].size_px)
+    out = (canvas or Canvas()).prepared(tiling, tiles)
+
+    def draw_view(view: int) -> None:
+        _draw_view(tiling.part(out, view), result, options, view)
+
+    if len(frames) >= MANY_VIEWS:
+        # OpenCV and the core draw without the interpreter's lock.
+        list(_pool().map(draw_view, range(len(frames))))
+    else:
+        for view in range(len(frames)):
+            draw_view(view)
     if options.world is not None and result.rig is not None:
         orbit = Orbit(azimuth_deg=result.frames.t_ns * 1e-9 * TURN_DEG_S % 360)
-        pictures.append(draw_world(result.rig.hands, options.world, orbit, size_px))
-    return tile(pictures)
+        world = draw_world(result.rig.hands, options.world, orbit, (tiling.width, tiling.height))
+        np.copyto(tiling.part(out, len(frames)), world)
+    return out
 
 
 @cache
@@ -53,23 +80,18 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, "draw")
 
 
-def _map(draw: Callable[[int], Image], views: Sequence[int]) -> Iterable[Image]:
-    """On two threads where there are several views: OpenCV draws without the interpreter's lock."""
-    return _pool().map(draw, views) if len(views) >= MANY_VIEWS else map(draw, views)
-
-
-def _draw_view(result: Result, options: ViewOptions, size_px: tuple[int, int], view: int) -> Image:
-    """One view with its hands, shrunk where it will be shown much smaller; size_px: (width, height) of its tile."""
+def _draw_view(out: Image, result: Result, options: ViewOptions, view: int) -> None:
+    """One view with its hands in its place, as large as fits."""
     image, hands = result.frames.frames[view].image_bgr, result.shown(view, options.multi_view)
     if options.belief and result.beliefs:
         for belief in result.beliefs[view]:
             image = draw_belief_maps(image, belief.maps, belief.picture_from_map)
-    share = min(size_px[0] / image.shape[1], size_px[1] / image.shape[0])
-    if share < MUCH_SMALLER:
-        small_px = (max(round(image.shape[1] * share), 1), max(round(image.shape[0] * share), 1))
-        image = np.asarray(cv2.resize(image, small_px, interpolation=cv2.INTER_AREA), np.uint8)
+    part, share = fit_into(out, image)
+    if options.mirror:
+        cv2.flip(part.copy(), 1, dst=part)
+    if share != 1:
         hands = resized(hands, share)
-    return draw_hands(image, hands, options.style, options.mirror)
+    paint_hands(part, hands, options.style, options.mirror)
 
 
 def resized(hands: Hands2D, share: float) -> Hands2D:

@@ -14,7 +14,7 @@ import cv2
 
 from rt_hands.capture.source import Notice, to_stderr
 from rt_hands.display.overlay import draw_help, draw_status
-from rt_hands.display.view import ViewOptions, draw_result
+from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.display.view3d import World
 from rt_hands.errors import SourceError
 from rt_hands.pipeline import Pipeline, Result
@@ -23,6 +23,7 @@ from rt_hands.types import Image
 
 TITLE = "rt_hands"
 KEY_WAIT_MS = 1
+NUMBERS_EVERY_S = 0.25
 ESCAPE = 27
 
 
@@ -65,10 +66,12 @@ class Window:
         self.closed = False
         self._pipeline = pipeline
         self._options = options
+        self._canvas = Canvas()
         self._notice = notice
         self._paused = False
         self._help = False
         self._shown: Image | None = None
+        self._numbers, self._numbers_s = "", -NUMBERS_EVERY_S
         self._recording: Beside | None = None
         self._keys: dict[str, Callable[[], None]] = {
             "m": self._toggle_mirror,
@@ -94,7 +97,7 @@ class Window:
             return
         clock = self._pipeline.clock
         with clock.stage("draw"):
-            image = draw_result(result, self._options)
+            image = draw_result(result, self._options, self._canvas)
             draw_status(image, self._status())
             if self._help:
                 draw_help(image)
@@ -124,18 +127,25 @@ class Window:
         cv2.destroyAllWindows()
 
     def _status(self) -> list[str]:
-        clock, source = self._pipeline.clock, self._pipeline.source
-        infer, age = (clock.latest_ms(name) for name in ("infer", "age when shown"))
-        first = f"{self._pipeline.rate.fps:.0f} fps   network {infer:.0f} ms"
-        if source.live:
-            first += f"   age {age:.0f} ms   dropped {source.dropped}"
+        # Numbers that change with every frame can't be read, and new text costs more to set than to stamp again.
+        if time.monotonic() - self._numbers_s >= NUMBERS_EVERY_S:
+            self._numbers, self._numbers_s = self._new_numbers(), time.monotonic()
         marks = [
             name for name, on in (("REC", self._recording), ("no smoothing", not self._pipeline.smooth)) if on
         ]
         if self._pipeline.rig is not None:
             marks.insert(0, "multi-view" if self._options.multi_view else "monocular")
-            first += f"   spread {clock.latest_ms('spread'):.1f} ms"
-        return [first, "   ".join([*marks, "h help"])]
+        return [self._numbers, "   ".join([*marks, "h help"])]
+
+    def _new_numbers(self) -> str:
+        clock, source = self._pipeline.clock, self._pipeline.source
+        infer, age = (clock.latest_ms(name) for name in ("infer", "age when shown"))
+        line = f"{self._pipeline.rate.fps:.0f} fps   network {infer:.0f} ms"
+        if source.live:
+            line += f"   age {age:.0f} ms   dropped {source.dropped}"
+        if self._pipeline.rig is not None:
+            line += f"   spread {clock.latest_ms('spread'):.1f} ms"
+        return line
 
     def _toggle_mirror(self) -> None:
         self._options.mirror = not self._options.mirror
