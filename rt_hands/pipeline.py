@@ -15,7 +15,8 @@ from rt_hands.detector import Detector
 from rt_hands.inference.cpm import Cpm, Read
 from rt_hands.layout import N_POINTS
 from rt_hands.lifting.watch import RigWatch
-from rt_hands.tracking.rig import RigTracked, RigTracker, advise
+from rt_hands.rig_detector import RigDetector
+from rt_hands.tracking.rig import RigTracked, RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
 from rt_hands.types import Frame, FrameSet, Hands2D
@@ -52,8 +53,9 @@ class Pipeline:
     """An iterator of Results: one engine call a FrameSet for all views and hands.
 
     Hands are followed from frame to frame, each camera by its own tracker; in unrelated pictures (`source.still`)
-    they are found anew. `smooth` and `keep_beliefs` may be changed while it runs. `clock` has the stages grab,
-    preprocess, infer, decode, track; `rate` the frames a second. Closing the source and the network is the caller's.
+    they are found anew, in a rig by all views together. `smooth` and `keep_beliefs` may be changed while it runs.
+    `clock` has the stages grab, preprocess, infer, decode, track; `rate` the frames a second. Closing the source and
+    the network is the caller's.
     rig: the cameras' calibration; then the views' hands are also lifted to 3D (stage lift), and a view that lost a hand
     is told where the others see it. notice: takes one sentence when a camera does not fit the rig.
     """
@@ -95,7 +97,7 @@ class Pipeline:
     def step(self, frames: FrameSet) -> Result:
         """The hands in one FrameSet."""
         if self.source.still:
-            return Result(frames, tuple(self._detect(frame) for frame in frames.frames))
+            return self._found(frames)
         plans = [self._tracker(frame).plan(frame.size_px, frame.t_ns) for frame in frames.frames]
         jobs = [
             (frame.image_bgr, look.crop)
@@ -150,7 +152,20 @@ class Pipeline:
             for i, look in enumerate(looks)
         )
 
-    def _detect(self, frame: Frame) -> Tracked:
-        hands: Hands2D = self._detector(frame.image_bgr, self.clock)
-        right, left = (State.SEEN if there else State.LOST for there in hands.present)
-        return Tracked(hands, hands, (right, left))
+    def _found(self, frames: FrameSet) -> Result:
+        """The hands in pictures that have nothing to do with those before."""
+        if self.rig is None:
+            hands = (self._detector(frame.image_bgr, self.clock) for frame in frames.frames)
+            return Result(frames, tuple(map(_as_tracked, hands)))
+        for frame in frames.frames:
+            self.rig[frame.camera].check_image(frame.size_px)
+        images = {frame.camera: frame.image_bgr for frame in frames.frames}
+        found = RigDetector(self.rig, self._detector)(images, self.clock)
+        views = tuple(_as_tracked(found.views[camera]) for camera in images)
+        rig = RigTracked(found.hands, found.hands, reproject(found.hands, self.rig))
+        return Result(frames, views, rig=rig)
+
+
+def _as_tracked(hands: Hands2D) -> Tracked:
+    right, left = (State.SEEN if there else State.LOST for there in hands.present)
+    return Tracked(hands, hands, (right, left))

@@ -21,11 +21,11 @@ from rt_hands import _core
 from rt_hands.calibration.geometry import Array, rotation_deg
 from rt_hands.camera import Rig
 from rt_hands.layout import JOINT_ORDERS
-from rt_hands.lifting.identity import exchange_hands, settle_sides
+from rt_hands.lifting.identity import settle_hands
 
 JOINTS: Final = JOINT_ORDERS["mediapipe"]
-SIDES_WITHIN_WIDTHS: Final = 0.1
-"""Of the picture's width: rays of a nudged rig miss by this when the sides are settled."""
+SIDES_WITHIN_HANDS: Final = 0.5
+"""In sizes of the hand: rays of a nudged rig may miss by so much when the sides are settled."""
 LEAST_SCORE: Final = 0.3
 MOST_POINTS: Final = 3000
 """More say nothing new; they are thinned evenly over time."""
@@ -51,8 +51,7 @@ class Seen:
     @staticmethod
     def of(moments: Sequence[NDArray[np.float32]], rig: Rig) -> Seen:
         """From each moment's (V, 170, 3) points, with right and left settled over the views."""
-        near_px = SIDES_WITHIN_WIDTHS * float(rig.size_px[:, 0].max())
-        settled = [exchange_hands(points, settle_sides(points, rig, near_px)) for points in moments]
+        settled = [_settled(points, rig) for points in moments]
         joints = np.stack(settled, axis=1)[:, :, JOINTS].astype(np.float64)
         scores = np.where(np.isfinite(joints[..., 0]) & (joints[..., 2] >= LEAST_SCORE), joints[..., 2], 0.0)
         return Seen(joints[..., :2], np.where((scores > 0).sum(0) >= 2, scores, 0.0))
@@ -68,6 +67,13 @@ class Seen:
         shared = np.flatnonzero((scores > 0).sum(0) >= 2)
         shared = shared[:: max(-(-len(shared) // MOST_POINTS), 1)]
         return points[:, shared], scores[:, shared]
+
+
+def _settled(points_px: NDArray[np.float32], rig: Rig) -> NDArray[np.float32]:
+    settled = settle_hands(points_px, rig, SIDES_WITHIN_HANDS)
+    # A camera that is lost altogether keeps its own names: the fit must see it to find it or to say so.
+    seen = np.any(np.isfinite(settled[..., 0]), axis=1)
+    return np.where(seen[:, None, None], settled, points_px)
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,19 @@ from rt_hands.evaluation.rig_rendered import (
     FUSIONS,
     STATES,
     VIEWS,
+    Agree,
     Errors,
     Split,
+    by_rays,
     evaluate_rendered,
+    looked_again,
     network_look,
     noisy_truth,
     rendered_figures,
 )
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
+from rt_hands.rig_detector import ROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Options:
     seed: int = 11
     split: Split = "test"
     """People of the scenes. Weights and limits are chosen on `train`, figures come from `test`."""
+    rounds: int = ROUNDS
+    """Of reading hands again round where the rig sees them, as `RigDetector` does."""
     noise_px: float | None = None
     """Put truth with so much noise in the network's place, to see what geometry and RTC do alone."""
     model: str = "default"
@@ -82,11 +88,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _rendered(options: Options, cpm: Cpm | None) -> dict[str, float]:
+    agree: Agree
     if options.noise_px is not None:
-        look = noisy_truth(options.noise_px, options.seed)
+        look, agree = noisy_truth(options.noise_px, options.seed), by_rays
     else:
-        look = network_look(Detector(cpm=cpm))
-    errors = evaluate_rendered(look, options.scenes, options.seed, options.pictures, options.split)
+        detector = Detector(cpm=cpm)
+        look, agree = network_look(detector), looked_again(detector, options.rounds)
+    errors = evaluate_rendered(look, options.scenes, options.seed, options.pictures, options.split, agree)
     figures = rendered_figures(errors)
     console = Console()
     console.print(

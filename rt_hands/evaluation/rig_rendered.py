@@ -18,7 +18,8 @@ from rt_hands.display.draw import draw_hands
 from rt_hands.display.overlay import tile
 from rt_hands.errors import MissingPart
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
-from rt_hands.lifting.lift import FUSION_WEIGHT, lift
+from rt_hands.lifting.lift import FUSION_WEIGHT, lift, settled
+from rt_hands.rig_detector import ROUNDS, RigDetector
 from rt_hands.tracking.rig import reproject
 from rt_hands.types import Hands2D, Hands3D, Image
 
@@ -35,6 +36,8 @@ LOST_MM: Final = 50.0  # a hand further off than this in the mean is not found
 JOINTS: Final = np.arange(N_POINTS) % N_HAND < N_JOINTS
 Split = Literal["train", "test"]
 Look = Callable[["View"], Hands2D]
+Agree = Callable[[Rig, Sequence["View"], Sequence[Hands2D]], list[Hands2D]]
+"""From what each view of a rig saw alone to what they see together, under names that all agree on."""
 
 
 @dataclass(slots=True)
@@ -108,8 +111,33 @@ def network_look(detector: Detector) -> Look:
     return lambda view: detector(np.ascontiguousarray(view.image_rgb[..., ::-1]))
 
 
+def by_rays(rig: Rig, views: Sequence[View], seen: Sequence[Hands2D]) -> list[Hands2D]:
+    """Names settled, nothing looked at again."""
+    return settled(seen, rig)
+
+
+def looked_again(detector: Detector, rounds: int = ROUNDS) -> Agree:
+    """As RigDetector does: read again in crops round the lifted hands."""
+
+    def agree(rig: Rig, views: Sequence[View], seen: Sequence[Hands2D]) -> list[Hands2D]:
+        images = {
+            c: np.ascontiguousarray(v.image_rgb[..., ::-1]) for c, v in zip(rig.ids, views, strict=True)
+        }
+        found = RigDetector(rig, detector, rounds=rounds).refined(
+            images, dict(zip(rig.ids, seen, strict=True))
+        )
+        return [found.views[camera] for camera in rig.ids]
+
+    return agree
+
+
 def evaluate_rendered(
-    look: Look, scenes: int, seed: int, pictures: Path | None = None, split: Split = "test"
+    look: Look,
+    scenes: int,
+    seed: int,
+    pictures: Path | None = None,
+    split: Split = "test",
+    agree: Agree = by_rays,
 ) -> Errors:
     """Rigs of the data engine's people. Raises MissingPart where the data engine is not installed."""
     try:
@@ -125,22 +153,26 @@ def evaluate_rendered(
         rig = Rig(sampled.cameras)
         views = scene.render_scene(sampled)
         seen = [look(view) for view in views]
-        _measure(errors, rig, seen, truth_mm)
+        agreed = {count: agree(rig.subset(rig.ids[:count]), views[:count], seen[:count]) for count in VIEWS}
+        _measure(errors, rig, agreed, truth_mm)
         _measure_pictures(errors, views, seen)
         if pictures is not None and index < 8:
             images = [np.ascontiguousarray(view.image_rgb[..., ::-1]) for view in views[:4]]
             part = rig.subset(rig.ids[:4])
-            save_modes(pictures / f"rendered_{index:02d}.png", images, seen[:4], lift(seen[:4], part), part)
+            hands = lift(agreed[4], part, settle=False)
+            save_modes(pictures / f"rendered_{index:02d}.png", images, seen[:4], hands, part)
     return errors
 
 
-def _measure(errors: Errors, rig: Rig, seen: Sequence[Hands2D], truth_mm: NDArray[np.float64]) -> None:
+def _measure(
+    errors: Errors, rig: Rig, agreed: Mapping[int, Sequence[Hands2D]], truth_mm: NDArray[np.float64]
+) -> None:
     state = state_of(truth_mm)
     wanted = _any_finite(truth_mm)
-    for count in VIEWS:
+    for count, views in agreed.items():
         part = rig.subset(rig.ids[:count])
         for fusion in sorted({*FUSIONS, FUSION_WEIGHT}):
-            hands = lift(seen[:count], part, fusion=fusion)
+            hands = lift(views, part, fusion=fusion, settle=False)
             errors.add(fusion, count, state, hands, truth_mm)
             if fusion == FUSION_WEIGHT:
                 _note_found(errors, count, hands, truth_mm, wanted)

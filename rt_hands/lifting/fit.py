@@ -19,14 +19,13 @@ from rt_hands.camera import Rig
 from rt_hands.layout import N_HANDS, N_JOINTS
 from rt_hands.lifting.canonical import CanonicalFrame, canonical_frame
 from rt_hands.lifting.shape_prior import BONES, N_FREE, ShapePrior, bone_lengths, shape_prior
+from rt_hands.lifting.trust import trust
 
 Floats = NDArray[np.float64]
 
-STEPS: Final = 4
+STEPS: Final = 8
 ARRIVED: Final = 0.003
 """In palms: a step of a quarter of a millimetre ends the search."""
-REFRAMED: Final = (0, 2)
-"""Steps before which the frame is fitted anew; the shape prior forgives what it drifts between."""
 LEAST_NOISE_PX: Final = 0.02
 BONE_STD: Final = 0.10
 """Of a bone's length: people's differ by so much from the mean, as a share; made-up people's by 0.05."""
@@ -35,7 +34,7 @@ OWN_BONE_STD: Final = 0.04
 LONGEST_STEP: Final = 0.3
 """Palms that a joint moves in one step: further, and the Jacobian is not the one it was."""
 NOISE_TIMES: Final = 1.5
-CAUCHY: Final = 2.0
+CAUCHY: Final = 1.0
 """Noises at which a view counts half."""
 MISS: Final = 3.0
 """Noises from which on a view is said to miss a joint."""
@@ -90,23 +89,23 @@ def fit_joints(
     """Both hands, right and left.
 
     points_px: (V, 2, 21, 2), NaN where unseen; scores: (V, 2, 21). joints_mm: (2, 21, 3) to start from, NaN where
-    unknown. noise_px: (2,) of the views' points. bones_mm: (2, 20) lengths known from the past, NaN where not.
+    unknown. noise_px: (2,) of the views' points of the usual score. bones_mm: (2, 20) lengths known from the past, NaN
+    where not.
     """
     prior, side = shape_prior(), np.arange(N_HANDS)
     usable = np.isfinite(points_px[..., 0]) & (scores > 0)
-    weight = np.where(usable, scores, 0.0)
+    weight = np.where(usable, trust(scores), 0.0)
     seen_px = np.where(usable[..., None], points_px, 0.0)
     noise_px = np.maximum(NOISE_TIMES * noise_px, LEAST_NOISE_PX)
     frame = canonical_frame(joints_mm, side)
     joints = frame.to_canonical(joints_mm)
     world_mm = frame.to_world(np.where(np.isfinite(joints), joints, prior.mean))
-    for step in range(STEPS):
-        if step in REFRAMED:
-            frame = canonical_frame(world_mm, side)
+    for _ in range(STEPS):
+        frame = canonical_frame(world_mm, side)
         joints = frame.to_canonical(world_mm)
         drawn_px, jacobian = _drawn(world_mm, frame, rig)
         residual = np.where(usable[..., None], seen_px - drawn_px, 0.0)
-        trusted = weight / (noise_px[:, None] ** 2 + (residual**2).sum(3) / CAUCHY**2)
+        trusted = weight / (noise_px[:, None] ** 2 + weight * (residual**2).sum(3) / CAUCHY**2)
         normal, gradient = _of_views(jacobian, residual, trusted)
         _add_shape(normal, gradient, joints, prior)
         _add_bones(
@@ -119,7 +118,7 @@ def fit_joints(
             break
     drawn_px, _ = _drawn(world_mm, frame, rig)
     apart_px = np.where(usable, np.linalg.norm(seen_px - drawn_px, axis=3), np.nan)
-    agree = apart_px < MISS * noise_px[:, None]
+    agree = apart_px * np.sqrt(weight) < MISS * noise_px[:, None]
     square = np.where(agree, apart_px, 0.0) ** 2
     rms_px = np.sqrt(square.sum(0) / np.where(agree.any(0), agree.sum(0), np.nan))
     return Fitted(world_mm, agree, rms_px, _miss(apart_px, world_mm, drawn_px))

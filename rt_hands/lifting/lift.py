@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.lifting.canonical import canonical_frame
-from rt_hands.lifting.chirality import SURE, right_handedness
 from rt_hands.lifting.fit import Fitted, drop_impossible, fit_joints
-from rt_hands.lifting.identity import exchange_hands, settle_sides
+from rt_hands.lifting.identity import plainly_agreed, settle_hands
 from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
 from rt_hands.lifting.shape_prior import shape_prior
+from rt_hands.lifting.trust import trust
 from rt_hands.types import Hands2D, Hands3D
 
 PALM_MM: Final = (
@@ -57,8 +57,8 @@ def lift(
 
     hands_per_view: {camera id: Hands2D} for any of the rig's cameras, or one per camera in the rig's order.
     rtc: the network; the packaged default when None. fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
-    settle: exchange left and right in views that disagree with the others, and in all where the shapes of the hands
-    in 3D say so (see `chirality`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
+    settle: bring each view's readings under the hand they are of, by all views and the shapes of the hands in 3D (see
+    `identity`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
     the past has shown them, NaN elsewhere.
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
@@ -66,29 +66,25 @@ def lift(
     Raises InvalidInput for an unknown camera or a wrong number of views.
     """
     points_px = _stack(hands_per_view, rig)
-    max_residual_px = MAX_RESIDUAL_OF_WIDTH * float(rig.size_px[:, 0].max())
-    if settle:
-        points_px = exchange_hands(points_px, settle_sides(points_px, rig, max_residual_px))
-    points = _triangulate(points_px, rig, max_residual_px)
-    if settle and _sides_are_wrong(points.world_mm):
-        points, points_px = points.exchanged(), points_px[:, MIRROR]
+    points = _triangulate(points_px, rig)
+    if settle and not plainly_agreed(points_px, points.world_mm, rig):
+        points_px = settle_hands(points_px, rig)
+        points = _triangulate(points_px, rig)
     return _with_surface(_fitted(points, points_px, rig, bones_mm), rtc or _default_rtc(), fusion)
 
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """The 170 points as the views give them: world_mm (170, 3), score, residual_px and views (170,)."""
+    """The 170 points as the views give them: world_mm (170, 3), score, residual_px, views and noise_px (170,).
+
+    noise_px: how far the rays miss each other, as for points of the usual score.
+    """
 
     world_mm: NDArray[np.float64]
     score: NDArray[np.floating]
     residual_px: NDArray[np.float64]
     views: NDArray[np.int64]
-
-    def exchanged(self) -> _Points:
-        """Right and left under each other's name."""
-        return _Points(
-            self.world_mm[MIRROR], self.score[MIRROR], self.residual_px[MIRROR], self.views[MIRROR]
-        )
+    noise_px: NDArray[np.float64]
 
     def with_joints(
         self, joints_mm: NDArray[np.float64], fit: Fitted, scores: NDArray[np.floating]
@@ -101,6 +97,7 @@ class _Points:
             _with_joints(self.score, np.where(count > 0, seen, FILLED_SCORE)),
             _with_joints(self.residual_px, fit.rms_px),
             _with_joints(self.views, count),
+            self.noise_px,
         )
 
 
@@ -111,18 +108,22 @@ def _with_joints(points: NDArray[Value], joints: NDArray[np.generic]) -> NDArray
     return out
 
 
-def _triangulate(points_px: NDArray[np.float32], rig: Rig, max_residual_px: float) -> _Points:
+def _triangulate(points_px: NDArray[np.float32], rig: Rig) -> _Points:
     usable = np.isfinite(points_px[..., 0])
     scores = np.where(usable, points_px[..., 2], 0)
+    weights = trust(scores)
     world_mm, residual_px, views, used = _core.triangulate(
         points_px[..., :2],
-        scores,
+        weights,
         rig.K,
         rig.distortion,
         rig.cam_from_world,
-        max_residual_px=max_residual_px,
+        max_residual_px=MAX_RESIDUAL_OF_WIDTH * float(rig.size_px[:, 0].max()),
     )
-    return _Points(world_mm, (scores * used).sum(0) / np.maximum(used.sum(0), 1), residual_px, views)
+    # Back from the weighted mean, for a joint that counts 1.
+    noise_px = residual_px * np.sqrt((weights * used).sum(0) / np.maximum(views, 1))
+    score = (scores * used).sum(0) / np.maximum(views, 1)
+    return _Points(world_mm, score, residual_px, views, noise_px)
 
 
 def _fitted(
@@ -142,18 +143,20 @@ def _fitted(
 
 
 def _noise_px(points: _Points) -> NDArray[np.float64]:
-    """(2,) standard deviation of the views' joints, by how far their rays miss each other."""
-    residual, views = (a.reshape(N_HANDS, N_HAND)[:, :N_JOINTS] for a in (points.residual_px, points.views))
+    """(2,) standard deviation of the views' joints of the usual score, by how far their rays miss each other."""
+    residual, views = (a.reshape(N_HANDS, N_HAND)[:, :N_JOINTS] for a in (points.noise_px, points.views))
     # Of 2 V coordinates three went into the point.
     noise = residual * np.sqrt(views / np.maximum(2 * views - 3, 1))
     return np.array([np.median(n[np.isfinite(n)]) if np.isfinite(n).any() else np.nan for n in noise])
 
 
-def _sides_are_wrong(world_mm: NDArray[np.float64]) -> bool:
-    """Whether the hands' shapes say that right and left are exchanged; unsure shapes (below SURE) don't."""
-    right, left = right_handedness(world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS])
-    votes = np.nan_to_num([right, -left])
-    return bool(votes.sum() < -SURE)
+def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> list[Hands2D]:
+    """The views' hands in the rig's order, under the names that all views together give them."""
+    points_px = _stack(hands_per_view, rig)
+    if not plainly_agreed(points_px, _triangulate(points_px, rig).world_mm, rig):
+        points_px = settle_hands(points_px, rig)
+    there = np.any(np.isfinite(points_px[..., 0]).reshape(len(rig), N_HANDS, N_HAND), axis=2)
+    return [Hands2D(points_px[v], there[v]) for v in range(len(rig))]
 
 
 def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> NDArray[np.float32]:

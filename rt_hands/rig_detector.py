@@ -1,0 +1,153 @@
+"""Hands of one moment in a rig: `RigDetector(rig)(images) -> RigFound`. For moments in a row there is the Pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.camera import Rig
+from rt_hands.clock import StageClock
+from rt_hands.detector import Detector
+from rt_hands.inference.cpm import Read
+from rt_hands.inference.preprocess import Crop
+from rt_hands.layout import N_HANDS, N_JOINTS
+from rt_hands.lifting.lift import lift, settled
+from rt_hands.lifting.rtc import Rtc
+from rt_hands.tracking.crops import crop_round
+from rt_hands.tracking.readings import HandsBuilder, joined
+from rt_hands.tracking.rig import LEAST_INSIDE, exchanged, reproject
+from rt_hands.types import Hands2D, Hands3D, Image
+
+ROUNDS: Final = 2
+"""Of looking again. On train people seen by four cameras the mean error falls from 8.8 mm to 7.1 in the first round, to
+6.5 in the second."""
+FAR: Final = 0.5
+"""A reading that lies so far from where the rig sees the hand, in sizes of the hand, is of something else."""
+TURNED: Final = 1.0
+"""Log ratio of evidence over all crops from which on right and left are exchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class RigFound:
+    """hands: in 3D. views: {camera: what it saw itself, under the names that all views agree on}."""
+
+    hands: Hands3D
+    views: Mapping[str, Hands2D]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A crop of a camera's picture for a hand, and where the rig says that its joints are: (21, 2) px."""
+
+    camera: str
+    hand: int
+    crop: Crop
+    joints_px: NDArray[np.float32]
+
+
+class RigDetector:
+    """Finds the hands in each view, lifts them, and reads each once more in crops round the lifted hands drawn back.
+
+    So a view that missed a hand, saw another thing or named it wrongly sees it where the others do, as with a video.
+    detector: finds hands in single views; the default one when None. rounds: of looking again.
+    """
+
+    def __init__(
+        self, rig: Rig, detector: Detector | None = None, rtc: Rtc | None = None, rounds: int = ROUNDS
+    ) -> None:
+        self.rig = rig
+        self.detector = detector or Detector()
+        self.rounds = rounds
+        self._rtc = rtc
+
+    def __call__(self, images: Mapping[str, Image], clock: StageClock | None = None) -> RigFound:
+        """The hands in pictures of one moment, {camera: (h, w, 3) uint8 BGR}, of any of the rig's cameras."""
+        clock = clock or StageClock()
+        return self.refined(images, {c: self.detector(image, clock) for c, image in images.items()}, clock)
+
+    def refined(
+        self, images: Mapping[str, Image], seen: Mapping[str, Hands2D], clock: StageClock | None = None
+    ) -> RigFound:
+        """The same for hands that were found in the views before."""
+        clock = clock or StageClock()
+        with clock.stage("lift"):
+            views = dict(zip(self.rig.ids, settled(seen, self.rig), strict=True))
+            hands = lift(views, self.rig, rtc=self._rtc, settle=False)
+        for _ in range(self.rounds):
+            looks = self._looks(images, hands)
+            if not looks:
+                break
+            read = self._read(images, looks, clock)
+            if _log_ratio(read, looks) < -TURNED:
+                hands, views = exchanged(hands), {c: _exchanged(view) for c, view in views.items()}
+                looks = [_Look(k.camera, 1 - k.hand, k.crop, k.joints_px) for k in looks]
+            views = self._views(views, looks, read)
+            with clock.stage("lift"):
+                hands = lift(views, self.rig, rtc=self._rtc, settle=False)
+        return RigFound(hands, {camera: views[camera] for camera in images})
+
+    def _looks(self, images: Mapping[str, Image], hands: Hands3D) -> list[_Look]:
+        """A crop for each hand in each view that it lies in."""
+        found = []
+        for camera, drawn in reproject(hands, self.rig).items():
+            if camera not in images:
+                continue
+            height, width = images[camera].shape[:2]
+            for hand in np.flatnonzero(drawn.present).tolist():
+                points = drawn.hand(hand)
+                inside = ((points[:, :2] >= 0) & (points[:, :2] < (width, height))).all(1)
+                if np.isfinite(points[:, 0]).all() and inside.mean() > LEAST_INSIDE:
+                    found.append(_Look(camera, hand, crop_round(points, 0.0), points[:N_JOINTS, :2]))
+        return found
+
+    def _read(self, images: Mapping[str, Image], looks: list[_Look], clock: StageClock) -> list[Read]:
+        """What the network says of each crop, as it is and mirrored: one call for all."""
+        jobs = [(images[k.camera], k.crop) for k in looks]
+        if not self.detector.mirror:
+            read = self.detector.cpm(jobs, clock)
+            return [read.part(i, i + 1) for i in range(len(looks))]
+        widths = [images[k.camera].shape[1] for k in looks]
+        flipped = {c: np.ascontiguousarray(images[c][:, ::-1]) for c in {k.camera for k in looks}}
+        jobs += [(flipped[k.camera], k.crop.mirrored(w)) for k, w in zip(looks, widths, strict=True)]
+        read = self.detector.cpm(jobs, clock)
+        n = len(looks)
+        return [
+            joined(read.part(i, i + 1), read.part(n + i, n + i + 1).mirrored(w)) for i, w in enumerate(widths)
+        ]
+
+    def _views(
+        self, before: Mapping[str, Hands2D], looks: list[_Look], read: list[Read]
+    ) -> dict[str, Hands2D]:
+        """What the views say of each hand now; where that is nothing, what they said before."""
+        builders = {camera: HandsBuilder() for camera in self.rig.ids}
+        for camera, view in before.items():
+            for hand in np.flatnonzero(view.present).tolist():
+                builders[camera].put(hand, view.hand(hand), float(view.presence[hand]))
+        bar = self.detector.limits.kept
+        for look, part in zip(looks, read, strict=True):
+            points, presence = part.points_px[0, look.hand], float(part.presence[0, look.hand])
+            apart = np.linalg.norm(points[:N_JOINTS, :2] - look.joints_px, axis=1).mean()
+            near = apart < FAR * float(np.ptp(look.joints_px, axis=0).max())
+            if near and presence >= bar.presence and np.median(points[:, 2]) >= bar.peak:
+                builders[look.camera].put(look.hand, points, presence)
+        return {camera: builder.build() for camera, builder in builders.items()}
+
+
+def _log_ratio(read: list[Read], looks: list[_Look]) -> float:
+    """How much surer the network is of the hands' names than of the other ones, over all crops."""
+    peaks = np.array([np.median(part.points_px[0, :, :, 2], axis=1) for part in read])
+    evidence = np.array([part.presence[0] for part in read]) * np.minimum(peaks, 1.0) + 0.02
+    hand, at = np.array([look.hand for look in looks]), np.arange(len(looks))
+    logs = np.log(evidence[at, hand] / evidence[at, 1 - hand])
+    # One hand may look like either; where both are there, both must be taken for the other.
+    by_hand = [logs[hand == h].sum() for h in range(N_HANDS) if (hand == h).any()]
+    return float(max(by_hand))
+
+
+def _exchanged(view: Hands2D) -> Hands2D:
+    points = np.concatenate([view.hand(1), view.hand(0)])
+    return Hands2D(points, view.present[::-1].copy(), view.presence[::-1].copy())
