@@ -20,7 +20,7 @@ from rich.table import Table
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
-from rt_hands.capture.offsets import read_offsets
+from rt_hands.capture.offsets import read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
@@ -101,15 +101,15 @@ def main(argv: Sequence[str]) -> int:
     no_window = why_no_window() if options.window else "not asked for"
     realtime = _is_on(options.realtime, no_window is None and not writes)
     offset_ms = read_offsets(options.clock_offset_ms)
-    rig = load_rig(options.rig).with_clock_offsets(offset_ms) if options.rig else None
+    rig = load_rig(options.rig) if options.rig else None
     with open_source(
         options.source,
         realtime,
         options.camera,
         cameras=rig.ids if rig else (),
-        clock_offset_ms=rig.clock_offset_ms if rig else offset_ms,
+        clock_offset_ms=told_offsets(rig) | offset_ms,
     ) as source:
-        rig = _fitting(rig or _rig_of(source, offset_ms), source)
+        rig = _fitting(rig or _rig_of(source), source, offset_ms)
         save = options.save
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
@@ -117,15 +117,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _rig_of(source: Source, offset_ms: Mapping[str, float]) -> Rig | None:
+def _rig_of(source: Source) -> Rig | None:
     """The rig.toml that lies in a session's folder, if the source is one."""
     path = Path(source.name) / "rig.toml"
-    return Rig.load(path).with_clock_offsets(offset_ms) if path.is_file() else None
+    return Rig.load(path) if path.is_file() else None
 
 
-def _fitting(rig: Rig | None, source: Source) -> Rig | None:
-    """The rig of the source's cameras. Raises InvalidInput when one of them is not in it."""
-    return None if rig is None else rig.subset(source.cameras)
+def _fitting(rig: Rig | None, source: Source, offset_ms: Mapping[str, float]) -> Rig | None:
+    """The rig of the source's cameras, with the clock offsets in use. Raises InvalidInput where it lacks one."""
+    if rig is None:
+        return None
+    in_use = {camera: ms for camera, ms in source.clock_offset_ms.items() if camera in source.cameras}
+    return rig.subset(source.cameras).with_clock_offsets(in_use | dict(offset_ms))
 
 
 def _file_instead_of_window(source: Source, reason: str) -> str:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rt_hands.camera import Rig
+from rt_hands.capture.offsets import read_offsets
 from rt_hands.capture.source import to_stderr
 from rt_hands.errors import InvalidInput, MissingPart, SourceError, run_command
 from rt_hands.formats import HandsSample, export_hands, load_rig
@@ -50,6 +51,9 @@ class Options:
     """Threads of the network; default: the engine's own choice."""
     rig: str | None = None
     """Calibration of the cameras. Default: the session's own rig.toml."""
+    clock_offset_ms: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """How much later (+) or earlier (-) than its stamps say a camera's pictures were taken, ID=MS, such as cam_1=-97.
+    Goes before the rig's own."""
     fill_ms: float = 200.0
     """Fill, and mark, absences up to so long; 0 fills none."""
     smooth: bool = True
@@ -68,10 +72,11 @@ def main(argv: Sequence[str]) -> int:
     out = options.out or options.session / "hands.parquet"
     _check_out(out, options.again)
     console = Console(stderr=True)
-    with Session(options.session) as session:
-        rig = load_rig(options.rig) if options.rig else session.rig
-        if rig is not None:
-            rig = rig.subset(session.cameras)
+    given = load_rig(options.rig) if options.rig else None
+    with Session(
+        options.session, rig=given, clock_offset_ms=read_offsets(options.clock_offset_ms)
+    ) as session:
+        rig = session.rig.subset(session.cameras) if session.rig is not None else None
         _process(session, rig, out, options, console)
     return 0
 

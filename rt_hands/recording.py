@@ -331,6 +331,7 @@ class Recorded(Source):
         self.source = source
         self.name, self.cameras, self.still = source.name, source.cameras, source.still
         self.live, self.length = source.live, source.length
+        self.clock_offset_ms = source.clock_offset_ms
         self._beside = Beside(source, folder, rig, wait=True)
         self.writer = self._beside.writer
 

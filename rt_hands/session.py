@@ -11,13 +11,14 @@ with Session("session_20260102_120000") as session:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
+from rt_hands.capture.offsets import in_words, told_offsets
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.session_info import SessionInfo
@@ -32,21 +33,40 @@ __all__ = ["Session", "SessionWriter"]
 class Session:
     """A session's folder, opened. Every correction of damaged or missing files is told through `notice`.
 
+    rig: goes before the session's own rig.toml, with its clock offsets; one that has none (other programs' files know
+    none) leaves the session's own, told. clock_offset_ms: by camera, goes before both. Pictures are bundled by them.
     Raises SourceError where the folder holds no session or nothing in it can be read.
     """
 
-    def __init__(self, folder: str | Path, notice: Notice = to_stderr) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        notice: Notice = to_stderr,
+        rig: Rig | None = None,
+        clock_offset_ms: Mapping[str, float] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self._notice = notice
+        if self.folder.is_file():
+            raise SourceError(f"{self.folder} is a file; a session is a folder, as `capture` makes it.")
         if not self.folder.is_dir():
             raise SourceError(f"There is no folder {self.folder}.")
         if not is_session(self.folder):
             raise SourceError(
                 f"{self.folder} holds no session: it wants session.json or frames.csv beside MP4 files."
             )
-        self._source = SessionSource(self.folder, notice)
-        rig = self.folder / "rig.toml"
-        self.rig: Rig | None = Rig.load(rig) if rig.is_file() else None
+        own = self.folder / "rig.toml"
+        self.rig: Rig | None = rig or (Rig.load(own) if own.is_file() else None)
+        given = told_offsets(rig) | dict(clock_offset_ms or {})
+        self._source = SessionSource(self.folder, notice, clock_offset_ms=given)
+        in_use = self._source.clock_offset_ms
+        if self.rig is not None:
+            known = {c: ms for c, ms in in_use.items() if c in self.rig.ids}
+            self.rig = self.rig.with_clock_offsets(known | dict(clock_offset_ms or {}))
+        if rig is not None and not given and in_words(in_use):
+            notice(
+                f"The rig says nothing of the cameras' clocks: the session's own offsets stay, {in_words(in_use)} ms."
+            )
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ import pytest
 from test_camera import camera
 from test_capture import Scripted, Stamped, grey, take, write_session, write_video
 
-from rt_hands import InvalidInput, Rig
+from rt_hands import InvalidInput, Rig, Session
 from rt_hands.capture import live, open_source
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.capture.session_files import SessionSource
 from rt_hands.capture.steady import steady_times
 from rt_hands.capture.together import TogetherSource
+from rt_hands.formats import load_rig, save_rig
 from rt_hands.types import Frame
 
 MS = 1_000_000
@@ -58,6 +59,40 @@ def test_a_session_goes_by_the_offsets_of_its_rig(tmp_path: Path) -> None:
     assert [len(s.frames) for s in sets] == [2] * 6 and sets[3].spread_ns == 1 * MS
     with open_source(str(folder), clock_offset_ms={"cam_10": 0.0}) as source:
         assert len(next(iter(source)).frames) == 1
+
+
+def late_rig(**offset_ms: float) -> Rig:
+    return Rig((camera("cam_2"), camera("cam_10"))).with_clock_offsets(offset_ms)
+
+
+def views(session: Session) -> int:
+    """In the first set: 2 where its cameras' clocks are put right, 1 where one is alone in its time."""
+    return len(session[0].frames)
+
+
+def test_a_rig_given_to_a_session_brings_its_own_clocks(tmp_path: Path, said: list[str]) -> None:
+    """Stamps 25 ms apart of 40 ms periods are of one moment only where cam_10's clock is known to be late."""
+    folder = write_session(tmp_path / "s", lag_ms=25)
+    late_rig(cam_10=-24.0).save(folder / "rig.toml")
+    with Session(folder, said.append) as session:
+        assert views(session) == 2 and session.rig.clock_offset_ms == {"cam_2": 0.0, "cam_10": -24.0}
+    with Session(folder, said.append, late_rig(cam_2=1.0)) as session:
+        # The rig speaks of clocks, so its word counts for all cameras.
+        assert views(session) == 1 and session.rig.clock_offset_ms == {"cam_2": 1.0, "cam_10": 0.0}
+    with Session(folder, said.append, late_rig(), {"cam_10": 0.0}) as session:
+        assert views(session) == 1 and session.rig.clock_offset_ms["cam_10"] == 0
+    assert said == []
+    with pytest.raises(InvalidInput, match="no camera 'cam_9'"):
+        Session(folder, said.append, late_rig(), {"cam_9": 5.0})
+
+
+def test_a_rig_without_clocks_leaves_the_sessions_own_and_it_is_said(tmp_path: Path, said: list[str]) -> None:
+    folder = write_session(tmp_path / "s", lag_ms=25)
+    late_rig(cam_10=-24.0).save(folder / "rig.toml")
+    save_rig(tmp_path / "other.toml", late_rig(), "caliscope")
+    with Session(folder, said.append, load_rig(tmp_path / "other.toml")) as session:
+        assert views(session) == 2 and session.rig.clock_offset_ms["cam_10"] == -24
+    assert len(said) == 1 and "says nothing of the cameras' clocks" in said[0] and "cam_10=-24 ms" in said[0]
 
 
 class Late(Scripted):

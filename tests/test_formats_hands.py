@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rt_hands import Hands2D, Hands3D, InvalidInput
 from rt_hands.errors import MissingPart
 from rt_hands.formats import HandsSample, export_hands, load_hands
+from rt_hands.formats.__main__ import main
 from rt_hands.formats.c3d import even_grid
 from rt_hands.layout import N_POINTS, POINT_NAMES, index_of
 
@@ -160,6 +161,28 @@ def test_a_missing_library_is_one_sentence(
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingPart, match=rf"needs {module}: pip install 'rt_hands\[export\]'"):
         export_hands(tmp_path / f"h.{ending}", samples(True))
+
+
+def test_command_turns_a_table_into_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_hands(tmp_path / "flat.csv", samples(False))
+    assert main([str(tmp_path / "flat.csv"), str(tmp_path / "flat.jsonl")]) == 0
+    assert_same(samples(False), load_hands(tmp_path / "flat.jsonl"))
+    words = [str(tmp_path / "flat.csv"), str(tmp_path / "one.json"), "--camera", "cam_1, é"]
+    assert main([*words, "--size-px", "800", "600"]) == 0
+    pictures = json.loads((tmp_path / "one.json").read_text())["images"]
+    assert [picture["width"] for picture in pictures] == [800, 800]
+    assert "4 samples of cam_0, é, cam_1, é, 2D, hands in 4." in capsys.readouterr().out
+    with pytest.raises(InvalidInput, match="No hands of camera 'cam_9'"):
+        main([*words[:2], "--camera", "cam_9"])
+
+
+def test_command_turns_a_table_in_mm_into_c3d(tmp_path: Path) -> None:
+    pytest.importorskip("ezc3d", reason="C3D needs ezc3d.")
+    export_hands(tmp_path / "deep.csv", samples(True))
+    assert main([str(tmp_path / "deep.csv"), str(tmp_path / "deep.c3d")]) == 0
+    assert (tmp_path / "deep.c3d").stat().st_size > 1000
+    with pytest.raises(InvalidInput, match="COCO holds 2D hands; these are 3D"):
+        main([str(tmp_path / "deep.csv"), str(tmp_path / "deep.json")])
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rt_hands.capture.choose import open_source
+from rt_hands.capture.choose import need_camera, open_source
 from rt_hands.capture.session_info import file_stem
 from rt_hands.capture.session_times import grab_times_ns
 from rt_hands.capture.source import Source
@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if options.seconds is not None and not options.seconds > 0:
         raise InvalidInput(f"--seconds is {options.seconds}; give more than 0.")
+    need_camera(options.source)
     rig = load_rig(options.rig) if options.rig else None
     folder = options.out or default_folder()
     no_window = why_no_window() if options.window else "not asked for"

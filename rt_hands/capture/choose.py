@@ -60,6 +60,12 @@ def open_source(
     return Played(recorded) if realtime else ReadAhead(recorded)
 
 
+def need_camera(words: Sequence[str]) -> None:
+    """For commands that can't do with the sample: raises SourceError where nothing is named and there is no webcam."""
+    if not words and not list_devices():
+        raise SourceError("No webcam on this machine. Plug one in, or name a stream: rtsp:// or http://...")
+
+
 def _split_names(words: Sequence[str], cameras: Sequence[str]) -> tuple[list[str], list[str]]:
     """Camera names and plain words of `ID=WORD`; "" for a word without a name. By name, never by order."""
     names, plain = [], []

@@ -112,7 +112,8 @@ class LiveSource(Source):
         self._retry_every_s = retry_every_s
         self._changed = Condition()
         self._stop = Event()
-        offset_ns = offsets_ns(clock_offset_ms or {}, self.cameras)
+        self.clock_offset_ms = dict(clock_offset_ms or {})
+        offset_ns = offsets_ns(self.clock_offset_ms, self.cameras)
         slowest_ns = min(offset_ns.values(), default=0)
         self._running = [
             _Camera(reader, _Slot(offset_ns[reader.camera], offset_ns[reader.camera] - slowest_ns))

@@ -10,12 +10,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
 
 
 def offsets_ns(offset_ms: Mapping[str, float], cameras: Sequence[str]) -> dict[str, int]:
     """Whole ns for each of the cameras, 0 where nothing is said; other cameras' offsets are left out."""
     return {camera: round(1e6 * offset_ms.get(camera, 0.0)) for camera in cameras}
+
+
+def told_offsets(rig: Rig | None) -> dict[str, float]:
+    """What a rig says of its cameras' clocks: {camera: ms}; nothing where all are 0, as in other programs' files."""
+    offset_ms = rig.clock_offset_ms if rig is not None else {}
+    return offset_ms if any(offset_ms.values()) else {}
+
+
+def in_words(offset_ms: Mapping[str, float]) -> str:
+    """Those that are not 0, as `read_offsets` takes them."""
+    return ", ".join(f"{camera}={ms:g}" for camera, ms in offset_ms.items() if ms)
 
 
 def read_offsets(words: Sequence[str]) -> dict[str, float]:

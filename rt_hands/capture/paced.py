@@ -24,6 +24,7 @@ class Played(Source):
         self._source = source
         self.name, self.cameras = source.name, source.cameras
         self.still, self.length = source.still, source.length
+        self.clock_offset_ms = source.clock_offset_ms
         self._changed = Condition()
         self._newest: FrameSet | None = None
         self._ended = False
@@ -82,6 +83,7 @@ class ReadAhead(Source):
         self._source = source
         self.name, self.cameras = source.name, source.cameras
         self.still, self.length = source.still, source.length
+        self.clock_offset_ms = source.clock_offset_ms
         self._queue: Queue[FrameSet | None] = Queue(ahead)
         self._stop = Event()
         self._pool = ThreadPoolExecutor(1, "read ahead")

@@ -60,7 +60,8 @@ class SessionSource(Source):
         self.info = SessionInfo.load(folder)
         self._containers = open_videos(folder, notice)
         self.cameras = tuple(self._containers)
-        offset_ns = offsets_ns(_own_offsets(folder) | dict(clock_offset_ms or {}), self.cameras)
+        self.clock_offset_ms = _own_offsets(folder) | dict(clock_offset_ms or {})
+        offset_ns = offsets_ns(self.clock_offset_ms, self.cameras)
         stamps = session_times(folder, self.info, self._containers, notice)
         self.times_ns = {
             camera: steady_times(times, camera, notice) + offset_ns[camera]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from rt_hands.types import FrameSet
 
@@ -23,6 +24,7 @@ class Source(ABC):
     name: for people. cameras: ids, in the order of the views. live: frames come at their own pace, the newest is the
     one that matters, missed ones are counted in `dropped`; otherwise every frame is given, as fast as it is taken.
     length: how many FrameSets there will be, None where unknown.
+    clock_offset_ms: by camera, what is added to its stamps; see `capture.offsets`.
     still: the pictures have nothing to do with one another, so nothing is tracked from one to the next.
     """
 
@@ -32,6 +34,7 @@ class Source(ABC):
     still: bool = False
     length: int | None = None
     dropped: int = 0
+    clock_offset_ms: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def __iter__(self) -> Iterator[FrameSet]:

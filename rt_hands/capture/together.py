@@ -38,7 +38,8 @@ class TogetherSource(Source):
         self._sources = tuple(sources)
         self._notice = notice
         self.cameras = tuple(names)
-        self._offset_ns = offsets_ns(clock_offset_ms or {}, self.cameras)
+        self.clock_offset_ms = dict(clock_offset_ms or {})
+        self._offset_ns = offsets_ns(self.clock_offset_ms, self.cameras)
         self.name = ", ".join(source.name for source in sources)
         lengths = [source.length for source in sources]
         self.length = None if None in lengths else max(n for n in lengths if n is not None)

@@ -1,11 +1,11 @@
-"""python -m rt_hands.formats IN OUT --to FORMAT: convert a calibration file and say what was read."""
+"""python -m rt_hands.formats IN OUT: convert a calibration file, or a table of hands, and say what was read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 import tyro
@@ -13,26 +13,37 @@ from rich.console import Console
 from rich.table import Table
 
 from rt_hands.camera import Rig
-from rt_hands.errors import run_command
-from rt_hands.formats.rigs import FORMATS, load_rig, recognise, save_rig
+from rt_hands.capture.offsets import in_words
+from rt_hands.errors import InvalidInput, run_command
+from rt_hands.formats.hands import HandsSample, export_hands, is_3d, load_hands
+from rt_hands.formats.rigs import FORMATS, find_format, load_rig, recognise, save_rig
+
+HANDS_ENDINGS: Final = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass
 class Convert:
-    """Read a calibration of any known format; write it as another one."""
+    """Read a calibration of any known format, write it as another one.
+
+    Or read hands, as `process` and `export_hands` write them, and write them as .csv, .parquet, .jsonl, COCO's .json
+    (2D) or .c3d (3D).
+    """
 
     source: Annotated[Path, tyro.conf.Positional]
-    """Calibration file, or a folder with EasyMocap's two."""
+    """Calibration file, or a folder with EasyMocap's two; or hands as .parquet, .csv or .jsonl."""
     target: Annotated[Path | None, tyro.conf.Positional] = None
     """Where to write; left out: only shown."""
     to: str = "rt_hands"
-    """Format to write: rt_hands, aniposelib, caliscope, kalibr, opencv, interhand, pose2sim."""
+    """Format of a calibration to write: rt_hands, aniposelib, caliscope, kalibr, opencv, interhand, pose2sim. Hands go
+    by the file's ending."""
     unit: str | None = None
     """mm, cm or m of a file that does not say it."""
     size_px: tuple[int, int] | None = None
-    """Width and height of the pictures, for a file without them."""
+    """Width and height of the pictures, for a calibration without them, and for COCO."""
     capture: str | None = None
     """Capture of an InterHand2.6M file."""
+    camera: str | None = None
+    """The one camera whose hands are written; COCO wants one picture a moment."""
 
 
 def _table(rig: Rig, title: str) -> Table:
@@ -47,15 +58,43 @@ def _table(rig: Rig, title: str) -> Table:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Convert and print the rig."""
+    """Convert and say what was read."""
     a = tyro.cli(Convert, prog="python -m rt_hands.formats", args=list(argv))
+    console = Console(soft_wrap=True)
+    if a.source.suffix.lower() in HANDS_ENDINGS:
+        return _hands(a, console)
+    find_format(a.to)
     rig = load_rig(a.source, unit=a.unit, size_px=a.size_px, capture=a.capture)
-    console = Console()
     console.print(_table(rig, f"{a.source} ({FORMATS[recognise(a.source)].what})"))
+    if offsets := in_words(rig.clock_offset_ms):
+        console.print(f"clock offsets, ms: {offsets}")
     if a.target is not None:
         save_rig(a.target, rig, a.to)
         console.print(f"wrote {a.target} ({FORMATS[a.to].what})")
     return 0
+
+
+def _hands(a: Convert, console: Console) -> int:
+    samples = load_hands(a.source)
+    kind, cameras = "3D" if is_3d(samples) else "2D", sorted({s.camera for s in samples if s.camera})
+    seen = sum(bool(s.hands.present.any()) for s in samples)
+    of = f" of {', '.join(cameras)}" if cameras else ""
+    console.print(f"{a.source}: {len(samples)} samples{of}, {kind}, hands in {seen}.")
+    if a.target is not None:
+        samples = _of_camera(samples, a.camera, cameras)
+        export_hands(a.target, samples, size_px=a.size_px)
+        console.print(f"wrote {a.target}: {len(samples)} samples")
+    return 0
+
+
+def _of_camera(samples: list[HandsSample], camera: str | None, cameras: Sequence[str]) -> list[HandsSample]:
+    if camera is None:
+        return samples
+    if camera not in cameras:
+        raise InvalidInput(
+            f"No hands of camera '{camera}' are in there. Cameras: {', '.join(cameras) or 'none'}."
+        )
+    return [sample for sample in samples if sample.camera == camera]
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def _yaml(text: str) -> Any:
 
 _PARSERS: dict[Kind, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": _yaml}
 _SUFFIXES: dict[str, Kind] = {".json": "json", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml"}
+ENDINGS = tuple(_SUFFIXES)
 
 
 def _order(path: Path, text: str) -> list[Kind]:

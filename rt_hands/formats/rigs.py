@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rt_hands.camera import Rig
+from rt_hands.capture.offsets import in_words
+from rt_hands.capture.source import to_stderr
 from rt_hands.errors import InvalidInput
 from rt_hands.formats import anipose, caliscope, easymocap, interhand, kalibr, opencv_yaml
+from rt_hands.formats.document import ENDINGS as CALIBRATION_ENDINGS
 from rt_hands.formats.document import Document, parse
 from rt_hands.formats.options import ReadOptions
 from rt_hands.paths import write_atomically
@@ -109,7 +112,8 @@ def _known() -> str:
     return ", ".join(f"{f.what} ({f.name})" for f in _ALL)
 
 
-def _format(name: str) -> RigFormat:
+def find_format(name: str) -> RigFormat:
+    """A format of `FORMATS` by name. Raises InvalidInput that lists them."""
     if name not in FORMATS:
         raise InvalidInput(f"Unknown calibration format '{name}'. Known: {', '.join(FORMATS)}.")
     return FORMATS[name]
@@ -119,10 +123,21 @@ def _document(path: Path) -> Document:
     if path.is_dir():
         if easymocap.is_folder(path):
             return parse(path / easymocap.FILES[0])
+        own = ": " + str(path / "rig.toml") if (path / "rig.toml").is_file() else ""
         raise InvalidInput(
-            f"'{path}' is a folder without intri.yml and extri.yml (EasyMocap). Name the calibration file itself."
+            f"'{path}' is a folder without intri.yml and extri.yml (EasyMocap). Name the calibration file itself{own}."
         )
-    return parse(path)
+    return _read(path)
+
+
+def _read(path: Path) -> Document:
+    """The parsed file. Raises InvalidInput that also says what is known where it is no text, TOML, YAML or JSON."""
+    try:
+        return parse(path)
+    except InvalidInput as error:
+        if path.suffix.lower() in CALIBRATION_ENDINGS or not path.is_file():
+            raise
+        raise InvalidInput(f"{error} Known calibration files: {_known()}.") from None
 
 
 def _recognise(document: Document) -> RigFormat:
@@ -177,7 +192,7 @@ def load_rig(
     for files without it. capture: of an InterHand2.6M file. Raises InvalidInput that names file, camera and field.
     """
     document = _document(Path(path))
-    kind = _recognise(document) if format is None else _format(format)
+    kind = _recognise(document) if format is None else find_format(format)
     if format is not None and not kind.recognise(document):
         raise InvalidInput(f"'{path}' is no {kind.what}. Leave the format out to have it recognised.")
     try:
@@ -190,12 +205,15 @@ def load_rig(
     return rig
 
 
-def save_rig(path: str | Path, rig: Rig, format: str = "rt_hands") -> None:
-    """Write a rig in a format of `FORMATS`, atomically. Raises InvalidInput where the format would lose something.
+def save_rig(
+    path: str | Path, rig: Rig, format: str = "rt_hands", notice: Callable[[str], None] = to_stderr
+) -> None:
+    """Write a rig in a format of `FORMATS`, atomically. Raises InvalidInput where the format would lose geometry.
 
-    Kalibr files hold no world frame: theirs is the first camera's.
+    Kalibr files hold no world frame: theirs is the first camera's. notice: told of clock offsets, for which only
+    rt_hands' own file has a place.
     """
-    kind = _format(format)
+    kind = find_format(format)
     if kind.name == "rt_hands":
         rig.save(path)
         return
@@ -203,3 +221,9 @@ def save_rig(path: str | Path, rig: Rig, format: str = "rt_hands") -> None:
         writable = ", ".join(f.name for f in _ALL if f.write or f.name == "rt_hands")
         raise InvalidInput(f"{kind.what} is only read. Formats that can be written: {writable}.")
     write_atomically(Path(path), kind.write(rig))
+    offsets = in_words(rig.clock_offset_ms)
+    if offsets:
+        notice(
+            f"{kind.what} has no place for the cameras' clock offsets: {offsets} (ms) left out. "
+            "Give them to commands again as --clock-offset-ms."
+        )

@@ -22,6 +22,7 @@ from rt_hands.calibration.collect import Collector, hint
 from rt_hands.calibration.commands.result import judge, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.capture import Source, open_source
+from rt_hands.capture.choose import need_camera
 from rt_hands.errors import InvalidInput
 from rt_hands.formats import load_rig
 
@@ -80,6 +81,7 @@ def hints_table(seen: Observations, views: int) -> Table:
 def main(argv: Sequence[str]) -> int:
     """Collect, calibrate, write; 0 if accepted, 1 if refused."""
     a = tyro.cli(CalibrateLive, prog="python -m rt_hands.calibrate live", args=list(argv))
+    need_camera(a.source)
     if (a.out / "rig.toml").exists() and not a.force:
         raise InvalidInput(
             f"{a.out / 'rig.toml'} is there already. Choose another --out, or overwrite with --force."
