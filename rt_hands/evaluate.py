@@ -15,6 +15,7 @@ PARTS = {
     ),
     "rig": ("rt_hands.evaluation.rig", "rendered rigs in mm by number of views; a real rig in px"),
     "video": ("rt_hands.evaluation.video", "one hand followed through a video, against a teacher's joints"),
+    "session": ("rt_hands.evaluation.session", "tables of `process` against a rendered session's truth"),
     "clocks": (
         "rt_hands.evaluation.clocks",
         "how far apart the clocks of a rig's cameras are, from moving hands",

@@ -1,17 +1,15 @@
 """The offline pass over a session in two steps: read every frame, in chunks that are kept; then smooth both ways.
 
-A chunk begins with a lead-in of earlier frames and forgets them, so each is the same whichever were made before it: a
-pass that was cut off and goes on gives what one without a break gives.
+How a chunk is read: `offline_reading`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -23,89 +21,16 @@ from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice
 from rt_hands.errors import SourceError
 from rt_hands.formats import HandsSample
-from rt_hands.inference.cpm import Cpm
-from rt_hands.layout import N_HAND, N_HANDS
+from rt_hands.layout import MIRROR, N_HAND, N_HANDS
+from rt_hands.offline_reading import NO_FRAME, Reader, Readings
 from rt_hands.paths import write_atomically
-from rt_hands.pipeline import Pipeline, Result
 from rt_hands.session import Session
+from rt_hands.tracking.naming import exchanged
 from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
 from rt_hands.types import Hands2D, Hands3D
 
 CHUNK: Final = 600
 """FrameSets: 20 s at 30 fps are lost at most when the pass is cut off."""
-LEAD: Final = 45
-"""A hand is found and its side settled within these 1.5 s; they cost 8 % more work."""
-NO_FRAME: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """What was measured in n FrameSets by V cameras; NaN and 0 where absent, frame NO_FRAME where a camera has none.
-
-    index, t_ns: (n,). frame, frame_t_ns: (n, V). points_px: (n, V, 170, 3). presence: (n, V, 2). present: (n, V, 2).
-    world_mm: (n, 170, 3), score, residual_px, views: (n, 170), present_3d: (n, 2): nothing in them without a rig.
-    """
-
-    index: NDArray[np.int64]
-    t_ns: NDArray[np.int64]
-    frame: NDArray[np.int64]
-    frame_t_ns: NDArray[np.int64]
-    points_px: NDArray[np.float32]
-    presence: NDArray[np.float32]
-    present: NDArray[np.bool_]
-    world_mm: NDArray[np.float64]
-    score: NDArray[np.float32]
-    residual_px: NDArray[np.float32]
-    views: NDArray[np.int32]
-    present_3d: NDArray[np.bool_]
-
-    @staticmethod
-    def of(results: Sequence[Result], cameras: Sequence[str]) -> Readings:
-        """Gather the measured hands of results, in order."""
-        rows = [_row(result, cameras) for result in results]
-        return Readings(*(np.stack(column) for column in zip(*rows, strict=True)))
-
-    @staticmethod
-    def joined(parts: Sequence[Readings]) -> Readings:
-        """One after the other."""
-        return Readings(
-            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Readings))
-        )
-
-    def save(self, path: Path) -> None:
-        """As .npz, atomically."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
-        write_atomically(path, buffer.getvalue())
-
-    @staticmethod
-    def load(path: Path) -> Readings:
-        """Read what `save` wrote."""
-        with np.load(path) as data:
-            return Readings(*(data[f.name] for f in fields(Readings)))
-
-
-def _row(result: Result, cameras: Sequence[str]) -> tuple[NDArray[np.generic], ...]:
-    frame = np.full((2, len(cameras)), NO_FRAME, np.int64)
-    views = [Hands2D.empty()] * len(cameras)
-    for picture, tracked in zip(result.frames.frames, result.views, strict=True):
-        at = cameras.index(picture.camera)
-        frame[:, at] = picture.index, picture.t_ns
-        views[at] = tracked.measured
-    hands = result.rig.measured if result.rig is not None else Hands3D.empty()
-    return (
-        np.int64(result.frames.index),
-        np.int64(result.frames.t_ns),
-        *frame,
-        np.stack([view.points_px for view in views]),
-        np.stack([view.presence for view in views]),
-        np.stack([view.present for view in views]),
-        hands.points_world_mm,
-        hands.score.astype(np.float32),
-        hands.residual_px.astype(np.float32),
-        hands.views.astype(np.int32),
-        hands.present,
-    )
 
 
 # --- the first step: every frame, in chunks -----------------------------------------------------------------
@@ -117,11 +42,11 @@ class Work:
     key: what the readings depend on.
     """
 
-    def __init__(self, folder: Path, key: str, notice: Notice, chunk: int = CHUNK, lead: int = LEAD) -> None:
+    def __init__(self, folder: Path, key: str, notice: Notice, chunk: int = CHUNK) -> None:
         self.folder = folder
-        self.chunk, self.lead = chunk, lead
+        self.chunk = chunk
         marked = folder / "made_by.json"
-        wanted = json.dumps({"key": key, "chunk": chunk, "lead": lead})
+        wanted = json.dumps({"key": key, "chunk": chunk})
         try:
             if folder.is_dir() and (not marked.is_file() or marked.read_text() != wanted):
                 notice(f"{folder} is of another model, rig or version: its chunks are made anew.")
@@ -142,43 +67,17 @@ class Work:
         starts = range(0, sets, self.chunk)
         return sum(min(self.chunk, sets - first) for first in starts if self.path(first).is_file())
 
-    def run(
-        self, session: Session, cpm: Cpm, rig: Rig | None, notice: Notice, advance: Callable[[], None]
-    ) -> Readings:
-        """Make the chunks that are absent, give all. advance: called once a new FrameSet."""
+    def run(self, session: Session, reader: Reader, advance: Callable[[float], None]) -> Readings:
+        """Make the chunks that are absent, give all. advance: told of work done, in FrameSets."""
         for first in range(0, len(session), self.chunk):
             if not self.path(first).is_file():
-                results = self._chunk(session, first, cpm, rig, notice, advance)
-                if results:
-                    Readings.of(results, session.cameras).save(self.path(first))
+                readings = reader.read(session, first, min(first + self.chunk, len(session)), advance)
+                if readings is not None:
+                    readings.save(self.path(first))
         parts = [Readings.load(path) for path in sorted(self.folder.glob("chunk_*.npz"))]
         if not parts:
             raise SourceError(f"No picture of {session.folder} can be decoded.")
         return Readings.joined(parts)
-
-    def _chunk(
-        self,
-        session: Session,
-        first: int,
-        cpm: Cpm,
-        rig: Rig | None,
-        notice: Notice,
-        advance: Callable[[], None],
-    ) -> list[Result]:
-        begin, end = max(first - self.lead, 0), min(first + self.chunk, len(session))
-        results = []
-        with session.replay(realtime=False, first=begin, last=end) as source:
-            for result in Pipeline(source, cpm, smooth=False, rig=rig, notice=notice):
-                if result.frames.index >= first:
-                    # Without the pictures, which would fill the memory.
-                    results.append(_without_pictures(result))
-                    advance()
-        return results
-
-
-def _without_pictures(result: Result) -> Result:
-    small = tuple(replace(f, image_bgr=np.zeros((1, 1, 3), np.uint8)) for f in result.frames.frames)
-    return replace(result, frames=replace(result.frames, frames=small))
 
 
 def fingerprint(model: Path, rig: Rig | None, session: Session, precision: str) -> str:
@@ -240,15 +139,18 @@ def finish_2d(
 
 
 def finish_3d(
-    readings: Readings, fill_ms: float, smooth: bool = True
+    readings: Readings, rig: Rig, fill_ms: float, smooth: bool = True
 ) -> tuple[list[HandsSample], list[Span]]:
-    """The rig's hands, filled and smoothed, one sample a FrameSet. A filled hand is present with no views."""
-    points, score = readings.world_mm.copy(), readings.score.copy()
-    present, views, residual_px = (
-        readings.present_3d.copy(),
-        readings.views.copy(),
-        readings.residual_px.copy(),
+    """The rig's hands, their names settled over all moments, filled and smoothed, one sample a FrameSet.
+
+    rig: of the readings' cameras, in their order. A filled hand is present with no views.
+    """
+    turn = exchanged(readings.world_mm, readings.present_3d, readings.t_ns, readings.points_px, rig)
+    points, score, views, residual_px = (
+        np.where(turn.reshape(-1, *[1] * (values.ndim - 1)), values[:, MIRROR], values)
+        for values in (readings.world_mm, readings.score, readings.views, readings.residual_px)
     )
+    present = np.where(turn[:, None], readings.present_3d[:, ::-1], readings.present_3d)
     spans: list[Span] = []
     for hand in range(N_HANDS):
         mine = slice(hand * N_HAND, (hand + 1) * N_HAND)

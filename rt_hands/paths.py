@@ -18,6 +18,11 @@ def sample_dir() -> Path:
     return _PACKAGE / "data" / "sample"
 
 
+def clasped_dir() -> Path:
+    """Folder of the bundled clip of interlocked hands."""
+    return _PACKAGE / "data" / "clasped"
+
+
 def cache_dir() -> Path:
     """The user's cache folder for engines and compiled models; made when missing. `RT_HANDS_CACHE` moves it."""
     root = os.environ.get("RT_HANDS_CACHE")

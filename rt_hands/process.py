@@ -18,12 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rt_hands.camera import Rig
 from rt_hands.capture.offsets import read_offsets
-from rt_hands.capture.source import to_stderr
+from rt_hands.capture.source import Notice, to_stderr
 from rt_hands.errors import InvalidInput, MissingPart, SourceError, run_command
 from rt_hands.formats import HandsSample, export_hands, load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.models import MODELS, find_model
 from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.offline_reading import BestReader, QuickReader
 from rt_hands.paths import weights_dir, write_atomically
 from rt_hands.session import Session
 
@@ -44,7 +45,10 @@ class Options:
     out: Path | None = None
     """File to write, .parquet, .csv or .jsonl. Default: hands.parquet in the session."""
     model: str = "best"
-    """best (the largest that is packaged), light, int8, quality, or a path to an .onnx file."""
+    """best (quality where it is packaged, else the default one), light, int8, quality, or a path to an .onnx file."""
+    quick: bool = False
+    """Read each hand once, in the crop that its past gives, as live does: a quarter of the time. Else hands are
+    followed forwards and backwards in time, then read anew, as they are and mirrored, where both say that they are."""
     engine: str = "auto"
     """auto, tensorrt, openvino or onnxruntime."""
     threads: int | None = None
@@ -73,17 +77,23 @@ def main(argv: Sequence[str]) -> int:
     _check_out(out, options.again)
     console = Console(stderr=True)
     given = load_rig(options.rig) if options.rig else None
-    with Session(
-        options.session, rig=given, clock_offset_ms=read_offsets(options.clock_offset_ms)
-    ) as session:
+    offset_ms, notice = read_offsets(options.clock_offset_ms), _once()
+    with Session(options.session, notice, given, offset_ms) as session:
         rig = session.rig.subset(session.cameras) if session.rig is not None else None
-        _process(session, rig, out, options, console)
+        _process(session, rig, out, options, notice, console)
     return 0
 
 
-def best_model() -> str:
-    """The largest network that is in this installation."""
-    return "quality" if (weights_dir() / f"{MODELS['quality'].stem}.onnx").is_file() else "default"
+def best_model(console: Console) -> Path:
+    """The largest network that is in this installation, said in one line."""
+    if (weights_dir() / f"{MODELS['quality'].stem}.onnx").is_file():
+        console.print("Network: quality, the larger one.")
+        return find_model("quality")
+    path = find_model()
+    console.print(
+        f"Network: {path.name}, the default one; a larger one, quality, is not in this installation."
+    )
+    return path
 
 
 def _check_out(out: Path, again: bool) -> None:
@@ -96,17 +106,33 @@ def _check_out(out: Path, again: bool) -> None:
         raise SourceError(f"{out} is already there. Give --again to replace it, or another --out.")
 
 
-def _process(session: Session, rig: Rig | None, out: Path, options: Options, console: Console) -> None:
-    model = find_model(best_model() if options.model == "best" else options.model)
+def _once() -> Notice:
+    """Every sentence once, though the session is read several times."""
+    said: set[str] = set()
+
+    def tell(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            to_stderr(sentence)
+
+    return tell
+
+
+def _process(
+    session: Session, rig: Rig | None, out: Path, options: Options, notice: Notice, console: Console
+) -> None:
+    model = best_model(console) if options.model == "best" else find_model(options.model)
     cpm = Cpm.load(str(model), options.engine, options.threads)
     try:
         cpm.engine.warm_up((1, 2))
         engine = cpm.engine
         made_by = {"model": model.name, "engine": f"{engine.name} {engine.device} {engine.precision}"}
-        key = fingerprint(model, rig, session, made_by["engine"])
-        work = Work(out.parent / f".{out.stem}.work", key, to_stderr)
+        made_by["reading"] = "quick" if options.quick else "both ways in time, mirrored"
+        key = fingerprint(model, rig, session, f"{made_by['engine']} {made_by['reading']}")
+        work = Work(out.parent / f".{out.stem}.work", key, notice)
+        reader = (QuickReader if options.quick else BestReader)(cpm, rig, notice)
         with _progress(session, work, console) as advance:
-            readings = work.run(session, cpm, rig, to_stderr, advance)
+            readings = work.run(session, reader, advance)
     except KeyboardInterrupt:
         console.print("Cut off. What is done is kept: the same command goes on from there.")
         raise
@@ -115,7 +141,7 @@ def _process(session: Session, rig: Rig | None, out: Path, options: Options, con
     hands, filled = finish_2d(readings, session.cameras, options.fill_ms, options.smooth)
     files = {out: hands}
     if rig is not None:
-        hands_3d, filled_3d = finish_3d(readings, options.fill_ms, options.smooth)
+        hands_3d, filled_3d = finish_3d(readings, rig, options.fill_ms, options.smooth)
         files = {out: hands_3d, out.with_stem(f"{out.stem}_2d"): hands}
         filled = [*filled_3d, *filled]
     _write(files, filled, {**made_by, "smooth": options.smooth, "fill_ms": options.fill_ms}, console)
@@ -123,14 +149,14 @@ def _process(session: Session, rig: Rig | None, out: Path, options: Options, con
 
 
 @contextmanager
-def _progress(session: Session, work: Work, console: Console) -> Iterator[Callable[[], None]]:
+def _progress(session: Session, work: Work, console: Console) -> Iterator[Callable[[float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done = work.done(len(session))
     if done:
         console.print(f"{done} of {len(session)} FrameSets are there from an earlier run.")
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(session.folder.name, total=len(session), completed=done)
-        yield lambda: bar.advance(task)
+        yield lambda sets: bar.advance(task, sets)
 
 
 def _write(

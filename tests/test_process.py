@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standin import PaintedHand, picture, worst_px
+from standin import TEMPLATE_UV, PaintedHand, picture, worst_px
+from test_camera import camera
 
-from rt_hands import offline, process
+from rt_hands import Rig, offline_reading, process
 from rt_hands.errors import run_command
 from rt_hands.formats import load_hands
 from rt_hands.layout import N_HAND, N_POINTS, hand_slice
-from rt_hands.offline import Readings, Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.offline_reading import Backwards, BestReader, QuickReader, Readings
 from rt_hands.session import Session, SessionWriter
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
 from rt_hands.types import Frame
 
+RIG = Rig((camera("cam"),))
 STEP_NS = 40_000_000
 SIZE = (480, 360)
 COUNT = 20
@@ -60,7 +63,8 @@ def test_session_to_table_with_the_filled_gap_marked(take, run, tmp_path, capsys
     assert [(s.frame, s.t_ns, s.camera) for s in samples] == [
         (i, 5_000_000_000 + i * STEP_NS, "cam") for i in range(COUNT)
     ]
-    assert all(s.hands.present.all() for s in samples[3:])
+    # The future says where the hands of the first frames are, too.
+    assert all(s.hands.present.all() for s in samples)
     for i in (5, 11, 12, 13, 18):
         # Measured: 6 px, video coding of the painted colours for the most part.
         assert worst_px(samples[i].hands, *pair(i)) < 14
@@ -126,26 +130,27 @@ class Cut(Exception):
     """The power goes."""
 
 
-def readings(take, cpm, folder, cut_after=None, key="k", notice=lambda _: None):
+def readings(take, cpm, folder, cut_after=None, key="k", notice=lambda _: None, reader=BestReader):
     done = []
 
-    def advance():
-        done.append(1)
-        if len(done) == cut_after:
+    def advance(sets):
+        done.append(sets)
+        if cut_after is not None and sum(done) > cut_after:
             raise Cut
 
     with Session(take) as session:
-        work = Work(folder, key, notice, chunk=8, lead=4)
-        return work.run(session, cpm, None, notice, advance), len(done)
+        work = Work(folder, key, notice, chunk=8)
+        return work.run(session, reader(cpm, None, notice, lead=4), advance), round(sum(done), 6)
 
 
-def test_a_pass_cut_off_and_resumed_is_the_same_as_one_without_a_break(take, standin_cpm, tmp_path):
-    whole, steps = readings(take, standin_cpm, tmp_path / "whole")
+@pytest.mark.parametrize("reader", [QuickReader, BestReader])
+def test_a_pass_cut_off_and_resumed_is_the_same_as_one_without_a_break(take, standin_cpm, tmp_path, reader):
+    whole, steps = readings(take, standin_cpm, tmp_path / "whole", reader=reader)
     assert steps == COUNT and whole.index.tolist() == list(range(COUNT))
     with pytest.raises(Cut):
-        readings(take, standin_cpm, tmp_path / "cut", cut_after=11)
-    assert Work(tmp_path / "cut", "k", print, chunk=8, lead=4).done(COUNT) == 8
-    resumed, steps = readings(take, standin_cpm, tmp_path / "cut")
+        readings(take, standin_cpm, tmp_path / "cut", cut_after=11, reader=reader)
+    assert Work(tmp_path / "cut", "k", print, chunk=8).done(COUNT) == 8
+    resumed, steps = readings(take, standin_cpm, tmp_path / "cut", reader=reader)
     assert steps == COUNT - 8
     for name in ("frame", "frame_t_ns", "points_px", "presence", "present"):
         assert np.array_equal(getattr(whole, name), getattr(resumed, name), equal_nan=True)
@@ -168,6 +173,17 @@ def test_fingerprint_follows_model_and_precision(take, tmp_path):
             for precision in ("float32", "int8")
         }
     assert len(keys) == 4
+
+
+def test_backwards_gives_every_set_once_with_rising_times(take, monkeypatch):
+    # Three sets a block.
+    monkeypatch.setattr(offline_reading, "BLOCK_BYTES", 3 * 480 * 360 * 3)
+    with Session(take) as session:
+        source = Backwards(session, 2, 11)
+        back = list(source)
+        assert [frames.index for frames in back] == list(range(10, 1, -1)) and source.length == 9
+        assert np.all(np.diff([frames.t_ns for frames in back]) > 0)
+        assert np.array_equal(back[3].frames[0].image_bgr, session[7].frames[0].image_bgr)
 
 
 # --- both ways in time ------------------------------------------------------------------------------------
@@ -264,9 +280,11 @@ def made_readings(count: int, gap: slice) -> Readings:
     world = np.full((count, N_POINTS, 3), np.nan)
     seen = np.ones(count, bool)
     seen[gap] = False
-    points[seen, 0, hand_slice(0), :2] = moving_hand(count)[seen]
+    wave = 120 * np.sin(np.arange(count) / 30 * 2 * np.pi / 1.5)
+    for i in np.flatnonzero(seen):
+        world[i, hand_slice(0)] = np.column_stack([150 * TEMPLATE_UV + (wave[i], 0), np.zeros(N_HAND)])
+        points[i, 0, hand_slice(0), :2] = RIG.project(world[i, hand_slice(0)])[0]
     points[seen, 0, hand_slice(0), 2] = 0.9
-    world[seen, hand_slice(0)] = np.concatenate([moving_hand(count), np.ones((count, N_HAND, 1))], 2)[seen]
     present = np.stack([seen, np.zeros(count, bool)], 1)
     index, t_ns = np.arange(count), np.arange(count) * 33_333_333
     there = np.isfinite(world[..., 0])
@@ -287,7 +305,7 @@ def made_readings(count: int, gap: slice) -> Readings:
 
 
 def test_filled_hands_in_3d_have_no_views():
-    samples, spans = finish_3d(made_readings(30, slice(10, 13)), 200.0)
+    samples, spans = finish_3d(made_readings(30, slice(10, 13)), RIG, 200.0)
     assert spans == [Span("", 0, 10, 12)] and [s.frame for s in samples] == list(range(30))
     hands = samples[11].hands
     assert hands.present.tolist() == [True, False] and (hands.views == 0).all()
@@ -297,7 +315,7 @@ def test_filled_hands_in_3d_have_no_views():
 
 def test_long_gaps_stay_in_2d_and_cameras_without_a_frame_give_no_sample():
     made = made_readings(30, slice(10, 20))
-    made.frame[25] = offline.NO_FRAME
+    made.frame[25] = offline_reading.NO_FRAME
     samples, spans = finish_2d(made, ["cam"], 200.0)
     assert spans == [] and len(samples) == 29
     assert [s.frame for s in samples if not s.hands.present.any()] == list(range(10, 20))

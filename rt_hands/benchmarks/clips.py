@@ -1,4 +1,4 @@
-"""Pictures on which hand finders are compared: one hand, two apart, two that touch or cross; rendered and real."""
+"""Pictures on which hand finders are compared: one hand, two apart, touching, interlocked; rendered and real."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rt_hands.capture.choose import open_source
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
-from rt_hands.paths import data_dir, sample_dir
+from rt_hands.paths import clasped_dir, data_dir, sample_dir
 from rt_hands.session import Session
 from rt_hands.types import Image
 
@@ -93,6 +93,7 @@ def _distinct(hands: list[dict[str, Any]]) -> int:
 def clips(frames: int) -> Iterator[Clip]:
     """Those that can be made here, `frames` pictures of each at most; real ones need the data folder."""
     yield from _sample(frames)
+    yield _clasped(frames)
     folder = data_dir()
     if folder is None:
         return
@@ -115,6 +116,16 @@ def _stills(name: str, folder: Path, people: tuple[str, ...], most: int, note: s
     images = [image for path in chosen if (image := cv2.imread(str(path))) is not None]
     if images:
         yield Clip(name, [np.asarray(image, np.uint8) for image in images], N_HANDS, True, note=note)
+
+
+def _clasped(frames: int) -> Clip:
+    """The bundled clip of three people's interlocked hands; as many pictures of each."""
+    with open_source(str(clasped_dir() / "clasped.mp4")) as source:
+        images = [frame_set.frames[0].image_bgr for frame_set in source]
+    points = np.load(clasped_dir() / "truth.npz")["points_px"]
+    truth = points.reshape(-1, N_HANDS, N_HAND, 2)[:, :, :N_JOINTS]
+    every = max(-(-len(images) // frames), 1)
+    return Clip("two hands interlocked, rendered 640x480", images[::every], N_HANDS, truth_px=truth[::every])
 
 
 def _sample(frames: int) -> Iterator[Clip]:

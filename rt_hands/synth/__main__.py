@@ -18,6 +18,7 @@ PARTS = {
     ),
     "points": ("rt_hands.synth.make_points:main", "3D-only samples: joints and surface, no pictures"),
     "sample": ("rt_hands.synth.sample:main", "the bundled four-camera session"),
+    "clasped": ("rt_hands.synth.clasped:main", "the bundled clip of interlocked hands"),
     "check": ("rt_hands.synth.check:main", "truth against pixels: dots painted on the skin, found by colour"),
     "bench": ("rt_hands.synth.bench:main", "pictures a second, and what each part costs"),
     "sheet": ("rt_hands.synth.sheet:main", "a contact sheet, to look at"),

@@ -84,7 +84,7 @@ def keys(subject: Subject) -> list[choreography.Key]:
     ]
 
 
-class _Stage:
+class Stage:
     """What stays the same in every frame: renderer, room, clothes."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class Take:
 
 def render_take(rig: Rig, n_frames: int) -> Take:
     """Render the choreography at FPS from all cameras at once."""
-    subject, stage = library.subject(SUBJECT), _Stage()
+    subject, stage = library.subject(SUBJECT), Stage()
     steps = keys(subject)
     t_ns = FIRST_NS + np.round(np.arange(n_frames) * 1e9 / FPS).astype(np.int64)
     points = np.full((n_frames, N_POINTS, 3), np.nan)
@@ -220,7 +220,7 @@ def main(argv: Sequence[str]) -> int:
 
 def view(camera: Camera, t_s: float) -> U8:
     """One picture of the choreography, for a quick look."""
-    subject, stage = library.subject(SUBJECT), _Stage()
+    subject, stage = library.subject(SUBJECT), Stage()
     hands = choreography.posed_at(keys(subject), subject, t_s)
     drawn = stage.renderer.draw(stage.meshes(hands), camera, stage.lights, staging.capsules_of(hands))
     return drawn.rgba[..., :3]

@@ -1,0 +1,251 @@
+"""How the offline pass reads a part of a session: as live would, or twice, with the past and the future known.
+
+A part begins with a lead-in of earlier frames and forgets them (and ends with later ones, where the future counts), so
+it is the same whichever parts were read before: a pass that was cut off and goes on gives what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt_hands.camera import Rig
+from rt_hands.capture.source import Notice, Source
+from rt_hands.inference.cpm import Cpm
+from rt_hands.paths import write_atomically
+from rt_hands.pipeline import Pipeline, Result
+from rt_hands.session import Session
+from rt_hands.tracking.hindsight import Found, look_again, places, settled
+from rt_hands.tracking.rig import RigTracker
+from rt_hands.tracking.thresholds import Thresholds
+from rt_hands.types import FrameSet, Hands2D, Hands3D
+
+LEAD: Final = 45
+"""FrameSets: a hand is found and its side settled within these 1.5 s; they cost 8 % more work a chunk and side."""
+NO_FRAME: Final = -1
+BLOCK_BYTES: Final = 200_000_000
+"""Of decoded pictures, kept to be given backwards in time."""
+Row: TypeAlias = tuple[NDArray[np.generic], ...]
+Advance: TypeAlias = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What was measured in n FrameSets by V cameras; NaN and 0 where absent, frame NO_FRAME where a camera has none.
+
+    index, t_ns: (n,). frame, frame_t_ns: (n, V). points_px: (n, V, 170, 3). presence: (n, V, 2). present: (n, V, 2).
+    world_mm: (n, 170, 3), score, residual_px, views: (n, 170), present_3d: (n, 2): nothing in them without a rig.
+    """
+
+    index: NDArray[np.int64]
+    t_ns: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    frame_t_ns: NDArray[np.int64]
+    points_px: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    world_mm: NDArray[np.float64]
+    score: NDArray[np.float32]
+    residual_px: NDArray[np.float32]
+    views: NDArray[np.int32]
+    present_3d: NDArray[np.bool_]
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> Readings:
+        """Rows of `_row`, in order."""
+        return Readings(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+    @staticmethod
+    def joined(parts: Sequence[Readings]) -> Readings:
+        """One after the other."""
+        return Readings(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Readings))
+        )
+
+    def save(self, path: Path) -> None:
+        """As .npz, atomically."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> Readings:
+        """Read what `save` wrote."""
+        with np.load(path) as data:
+            return Readings(*(data[f.name] for f in fields(Readings)))
+
+
+class Reader(Protocol):
+    """Reads a part of a session. advance: told of work done, in FrameSets; in all last - first."""
+
+    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+        """FrameSets first <= index < last; None where no picture of them can be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuickReader:
+    """As live does: each hand read once, in the crop that its past gives."""
+
+    cpm: Cpm
+    rig: Rig | None
+    notice: Notice
+    lead: int = LEAD
+
+    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+        """See `Reader`."""
+        with session.replay(realtime=False, first=max(first - self.lead, 0), last=last) as source:
+            rows = _followed(
+                Pipeline(source, self.cpm, False, rig=self.rig, notice=self.notice), session.cameras
+            )
+            kept = []
+            for index, row in rows:
+                if index >= first:
+                    kept.append(row)
+                    advance(1)
+        return Readings.of(kept) if kept else None
+
+
+@dataclass(frozen=True, slots=True)
+class BestReader:
+    """Hands followed forwards and backwards in time, then read anew; see `tracking.hindsight`."""
+
+    cpm: Cpm
+    rig: Rig | None
+    notice: Notice
+    lead: int = LEAD
+
+    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+        """See `Reader`."""
+        begin, end = max(first - self.lead, 0), min(last + self.lead, len(session))
+        share = (last - first) / (2 * (end - begin) + last - begin)
+        rows: list[dict[int, Row]] = []
+        forwards = session.replay(realtime=False, first=begin, last=end)
+        for source, notice in ((forwards, self.notice), (Backwards(session, begin, end), _silent)):
+            found = {}
+            with source:
+                pipeline = Pipeline(source, self.cpm, False, rig=self.rig, notice=notice)
+                for index, row in _followed(pipeline, session.cameras):
+                    found[index] = row
+                    advance(share)
+            rows.append(found)
+        common = sorted(rows[0].keys() & rows[1].keys())
+        if not common:
+            return None
+        forward, backward = (Readings.of([found[index] for index in common]) for found in rows)
+        again = self._again(session, begin, last, forward, backward, lambda: advance(share))
+        kept = [row for index, row in again if index >= first]
+        return Readings.of(kept) if kept else None
+
+    def _again(
+        self,
+        session: Session,
+        begin: int,
+        last: int,
+        forward: Readings,
+        backward: Readings,
+        advance: Callable[[], None],
+    ) -> Iterator[tuple[int, Row]]:
+        cameras, limits = session.cameras, Thresholds()
+        expected = places(
+            forward.points_px, backward.points_px, forward.frame_t_ns, forward.frame != NO_FRAME
+        )
+        by_index = dict(zip(forward.index.tolist(), expected, strict=True))
+        moments: list[_Moment] = []
+        found: list[list[Found]] = []
+        with session.replay(realtime=False, first=begin, last=last) as source:
+            for frames in source:
+                images = [frame.image_bgr if (frame := frames.get(c)) is not None else None for c in cameras]
+                found.append(look_again(self.cpm, images, by_index.get(frames.index, []), limits))
+                moments.append(_Moment.of(frames))
+                advance()
+        tracker = RigTracker(self.rig, smooth=False) if self.rig is not None else None
+        for moment, views in zip(moments, settled(found, len(cameras), limits), strict=True):
+            seen = {c: hands for c, hands in zip(cameras, views, strict=True) if c in moment.times_ns}
+            lifted = (
+                tracker.update(seen, moment.t_ns, moment.times_ns).measured if tracker is not None else None
+            )
+            yield moment.index, _row(moment, seen, lifted, cameras)
+
+
+class Backwards(Source):
+    """A part of a session from its end to its beginning, times negative and rising; every frame once."""
+
+    def __init__(self, session: Session, first: int, last: int) -> None:
+        self._session, self._first, self._last = session, first, last
+        self.name, self.cameras, self.length = session.folder.name, session.cameras, last - first
+
+    def __iter__(self) -> Iterator[FrameSet]:
+        end, size = self._last, 1
+        while end > self._first:
+            begin = max(end - size, self._first)
+            block = list(self._session.frames(begin, end))
+            for frames in reversed(block):
+                yield FrameSet(
+                    tuple(replace(frame, t_ns=-frame.t_ns) for frame in frames.frames), frames.index
+                )
+            # Short blocks would wind the videos more often than needed.
+            a_set = max((sum(f.image_bgr.nbytes for f in frames.frames) for frames in block), default=1)
+            end, size = begin, max(BLOCK_BYTES // a_set, 1)
+
+
+# --- rows of a table of readings ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A FrameSet without its pictures, which would fill the memory."""
+
+    index: int
+    t_ns: int
+    frame: dict[str, int]
+    times_ns: dict[str, int]
+
+    @staticmethod
+    def of(frames: FrameSet) -> _Moment:
+        numbers = {frame.camera: frame.index for frame in frames.frames}
+        return _Moment(
+            frames.index, frames.t_ns, numbers, {frame.camera: frame.t_ns for frame in frames.frames}
+        )
+
+
+def _followed(pipeline: Pipeline, cameras: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """(index of the FrameSet, its row) of what a pipeline measures."""
+    for result in pipeline:
+        yield result.frames.index, _row_of(result, cameras)
+
+
+def _row_of(result: Result, cameras: Sequence[str]) -> Row:
+    seen = {c: view.measured for c, view in zip(result.frames.cameras, result.views, strict=True)}
+    lifted = result.rig.measured if result.rig is not None else None
+    return _row(_Moment.of(result.frames), seen, lifted, cameras)
+
+
+def _row(moment: _Moment, seen: dict[str, Hands2D], lifted: Hands3D | None, cameras: Sequence[str]) -> Row:
+    frame = np.array([moment.frame.get(camera, NO_FRAME) for camera in cameras], np.int64)
+    frame_t_ns = np.array([moment.times_ns.get(camera, NO_FRAME) for camera in cameras], np.int64)
+    views = [seen.get(camera) or Hands2D.empty() for camera in cameras]
+    hands = lifted or Hands3D.empty()
+    return (
+        np.array(moment.index, np.int64),
+        np.array(moment.t_ns, np.int64),
+        frame,
+        frame_t_ns,
+        np.stack([view.points_px for view in views]),
+        np.stack([view.presence for view in views]),
+        np.stack([view.present for view in views]),
+        hands.points_world_mm,
+        hands.score.astype(np.float32),
+        hands.residual_px.astype(np.float32),
+        hands.views.astype(np.int32),
+        hands.present,
+    )
+
+
+def _silent(_: str) -> None:
+    """The second of two passes that would say the same."""
