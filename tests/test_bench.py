@@ -39,13 +39,26 @@ def test_without_truth_the_same_hand_twice_is_one():
 
 
 def test_the_sample_has_two_hands_apart_and_meeting():
-    apart, meeting = (clip for clip in clips(8) if "rendered" in clip.name)
+    apart, meeting, _ = (clip for clip in clips(8) if "rendered" in clip.name)
     assert len(apart.images) == len(meeting.images) == 8
     gaps = [
         np.linalg.norm(c.truth_px[:, 0, 9] - c.truth_px[:, 1, 9], axis=1).mean() for c in (apart, meeting)
     ]
     # Measured over these 8 pictures: 207 px and 141 px between the middle knuckles.
     assert gaps[0] > 1.3 * gaps[1]
+
+
+def test_interlocked_hands_have_their_truth_in_every_picture():
+    (clip,) = (clip for clip in clips(12) if "interlocked" in clip.name)
+    assert len(clip.images) == len(clip.truth_px) == 12 and clip.hands == 2
+    assert clip.images[0].shape == (480, 640, 3)
+    inside = (clip.truth_px >= 0) & (clip.truth_px < (640, 480))
+    assert inside.all()
+    right, left = clip.truth_px[:, 0], clip.truth_px[:, 1]
+    nearest = np.linalg.norm(right[:, :, None] - left[:, None], axis=-1).min(2)
+    sizes = np.ptp(right, axis=1).max(-1)
+    # Fingers between fingers: most joints of one hand lie by one of the other's.
+    assert (np.median(nearest, axis=1) < 0.35 * sizes).all()
 
 
 FAKE = """
