@@ -104,7 +104,10 @@ def some_parts():
             "machine": {"processor": "made up"},
             "project": {"views_1": {"ours, float32": timing, "torch": slow}, "views_8": {"torch": slow}},
         },
-        "live": {"machine": {}, "runs": [{**run, "stages_ms": {"infer": [1.0, 2.0, 3.0]}}]},
+        "live": {
+            "machine": {"load_1min": 3.2, "openvino": "1.2"},
+            "runs": [{**run, "stages_ms": {"infer": [1.0, 2.0, 3.0]}}],
+        },
     }
 
 
@@ -116,6 +119,8 @@ def test_report_of_some_parts(tmp_path):
     assert bench.main(["report", "--from-folder", str(tmp_path), "--out", str(page)]) == 0
     text = page.read_text()
     assert "made up" in text and "**project, views 1**" in text
+    # The page names every version that a part measured with, and how busy the machine was when it began.
+    assert "| openvino | 1.2 |" in text and "| load when a part began | live 3.2 |" in text
     # The peer's median is four times ours.
     assert "| torch | 8 | 9 | 4 |" in text
     assert text.count("Not measured in this run.") == len(report.TITLES) - 2

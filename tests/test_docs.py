@@ -25,6 +25,10 @@ RUN: dict[str, list[str]] = {
     "rt_hands.calibrate board --out board": ["board", "--out", "board"],
     "rt_hands.formats calibration.toml rig.toml": [str(sample_dir() / "rig.toml"), "rig.toml"],
     "rt_hands.formats rig.toml out.yml --to opencv": ["rig.toml", "out.yml", "--to", "opencv"],
+    "rt_hands.formats hands.parquet hands.c3d": ["hands.csv", "hands.jsonl"],
+    "rt_hands.formats hands_2d.parquet left.json --camera cam_left --size-px 640 480": [
+        *("hands_2d.csv", "left.json", "--camera", "cam_left", "--size-px", "640", "480")
+    ],
 }
 """Command as the pages have it: arguments it is run with here, in this order, in one folder."""
 
@@ -87,7 +91,16 @@ def test_what_is_run_runs(tmp_path, monkeypatch):
     for command, arguments in RUN.items():
         assert main_of(command.split()[0])(arguments) == 0, command
     made = {path.name for path in tmp_path.iterdir()}
-    assert {"session", "hands.csv", "board.pdf", "board.toml", "rig.toml", "out.yml"} <= made
+    assert {
+        "session",
+        "hands.csv",
+        "board.pdf",
+        "board.toml",
+        "rig.toml",
+        "out.yml",
+        "hands.jsonl",
+        "left.json",
+    } <= made
 
 
 @pytest.mark.parametrize("command", [c for _, c in commands() if c not in RUN])

@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from rt_hands.benchmarks.timing import machine, write_json
+from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.session_times import VideoTimes, grab_times_ns
 from rt_hands.capture.simulated import SimulatedReader
@@ -64,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.bench capture", description=Options.__doc__
     )
+    header = print_machine()
     readers = [
         SimulatedReader(f"cam_{i}", options.size_px, options.fps, phase_ms=2.0 * i, seed=i)
         for i in range(options.cameras)
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     }
     _report(rows, figures, options)
     if options.json:
-        write_json(options.json, machine(), {"cameras": [asdict(row) for row in rows], "whole": figures})
+        write_json(options.json, header, {"cameras": [asdict(row) for row in rows], "whole": figures})
     return 1 if any(row.lost or row.in_file != row.written for row in rows) else 0
 
 
@@ -122,7 +123,6 @@ def _file_against_table(folder: Path, camera: str) -> tuple[int, float]:
 def _report(rows: Sequence[Row], figures: dict[str, object], options: Options) -> None:
     console = Console()
     width, height = options.size_px
-    console.print(" ".join(f"{key} {value}" for key, value in machine().items()))
     console.print(
         f"{options.cameras} x {width}x{height} at {options.fps:g} fps for {options.seconds:g} s, {figures['encoder']}"
     )

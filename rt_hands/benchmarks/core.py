@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         Options, args=list(argv), prog="python -m rt_hands.bench core", description=Options.__doc__
     )
     _one_thread()
-    header = {**print_machine(), "simd_level": _core.simd_level(), "opencv": cv2.__version__}
+    header = {**print_machine(), "simd_level": _core.simd_level()}
     tables: dict[str, Callable[[float], dict[str, object]]] = {
         "decode": decode_tables,
         "project": project_tables,

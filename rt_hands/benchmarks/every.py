@@ -44,7 +44,7 @@ class Options:
     """Python of an environment that has MediaPipe, see `python -m rt_hands.bench hands --help`."""
     part: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Only these parts; default all."""
-    part_minutes: float = 4.0
+    part_minutes: float = 10.0
     """A part that takes longer is stopped and left out."""
     quick: bool = False
     """Seconds instead of minutes: figures that mean nothing, to see that it works."""

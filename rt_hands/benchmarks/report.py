@@ -91,14 +91,13 @@ def read_parts(folder: Path) -> dict[str, Any]:
 
 def page(parts: Mapping[str, Any], images: Mapping[str, str]) -> str:
     """The report as Markdown. images: {name of a plot: its path as seen from the page}."""
-    machine = next(part["machine"] for part in parts.values() if isinstance(part, dict) and "machine" in part)
     lines = [
         "# Report",
         "",
         f"One run of `python -m rt_hands.bench report` on {time.strftime('%Y-%m-%d')}. "
         "Read ratios rather than milliseconds: the machine may be shared.",
         "",
-        *_table([{"": key, "value": value} for key, value in machine.items() if key != "load_1min"]),
+        *_table([{"": key, "value": value} for key, value in machine_of(parts).items()]),
     ]
     for part, title in TITLES.items():
         lines += [f"## {title}", "", f"`python -m rt_hands.bench {part}`", ""]
@@ -111,6 +110,19 @@ def page(parts: Mapping[str, Any], images: Mapping[str, str]) -> str:
     if "runs" in parts:
         lines += ["## What the benchmarks themselves took", "", *_table(parts["runs"]["parts"])]
     return "\n".join(lines)
+
+
+def machine_of(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What all parts say of the machine and versions, and the load of the machine when each of them began."""
+    headers = {name: part["machine"] for name, part in parts.items() if "machine" in part}
+    known: dict[str, Any] = {}
+    for header in headers.values():
+        known = {**header, **known}
+    known.pop("load_1min", None)
+    loads = [
+        f"{name} {h['load_1min']:.1f}" for name, h in headers.items() if name != "runs" and "load_1min" in h
+    ]
+    return known | ({"load when a part began": ", ".join(loads)} if loads else {})
 
 
 BEGIN, END = "<!-- report: begin -->", "<!-- report: end -->"

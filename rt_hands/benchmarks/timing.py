@@ -8,8 +8,11 @@ import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -17,6 +20,16 @@ from rich.progress import track
 from rich.table import Table
 
 import rt_hands
+
+PACKAGES: Final = (
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "opencv-python",
+    "opencv-python-headless",
+    "av",
+    "torch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,17 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "rt_hands": getattr(rt_hands, "__version__", "unknown"),
+        **_versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that figures depend on, those that are installed."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def interleave(
