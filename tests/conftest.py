@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,3 +32,24 @@ def standin_cpm(standin_path):
     cpm = Cpm.load(str(standin_path), "onnxruntime", threads=1)
     yield cpm
     cpm.close()
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    """Folder and true grab times of a session of two cameras; not to be changed."""
+    folder = tmp_path_factory.mktemp("sessions") / "take"
+    from takes import record
+
+    return folder, record(folder)
+
+
+@pytest.fixture
+def copy(recorded, tmp_path):
+    """A copy of the recorded session that a test may damage."""
+    return Path(shutil.copytree(recorded[0], tmp_path / "take")), recorded[1]
+
+
+@pytest.fixture
+def said():
+    """What a `notice` was told."""
+    return []

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_camera import camera
-from test_capture import Scripted, Stamped, grey, take, write_session, write_video
+from test_cameras import Scripted, take
+from test_capture import Stamped, grey, write_session, write_video
 
 from rt_hands import InvalidInput, Rig, Session
 from rt_hands.capture import live, open_source
@@ -22,11 +23,6 @@ from rt_hands.formats import load_rig, save_rig
 from rt_hands.types import Frame
 
 MS = 1_000_000
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
 
 
 def test_offsets_are_read_from_words() -> None:

@@ -34,7 +34,7 @@ RUN: dict[str, list[str]] = {
 
 ONLY_HELP = {
     "rt_hands.live": "cameras, or a GPU; the same program is run above",
-    "rt_hands.capture": "cameras; tests/test_session.py records simulated ones",
+    "rt_hands.capture": "cameras; tests/test_recording.py records simulated ones",
     "rt_hands.process": "a session of the reader's; run above",
     "rt_hands.calibrate": "pictures of a board; tests/test_calibrate*.py make them",
     "rt_hands.formats": "a calibration of the reader's; run above",

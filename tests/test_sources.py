@@ -1,0 +1,90 @@
+"""What a user types after --source: cameras, files, sessions, the sample, and words that mean nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_capture import TIMES_MS, Stamped, write_session, write_video
+
+from rt_hands.capture import choose, open_source
+from rt_hands.capture.paced import Played
+from rt_hands.capture.together import TogetherSource
+from rt_hands.errors import InvalidInput, SourceError
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "clip.mp4")
+
+
+def test_no_camera_means_the_sample_told_in_one_line(tmp_path, monkeypatch, said):
+    monkeypatch.setattr(choose, "list_devices", list)
+    monkeypatch.setattr(choose, "sample_dir", lambda: write_session(tmp_path / "s"))
+    with open_source((), notice=said.append) as source:
+        assert len(source.cameras) == 2
+    assert said == ["No webcam on this machine: showing the bundled sample (--source picks something else)."]
+
+
+def test_absent_sample_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "sample_dir", lambda: tmp_path)
+    with pytest.raises(SourceError, match="sample is absent"):
+        open_source("sample")
+
+
+@pytest.mark.parametrize("word", ["no_such_folder/", "gone.mp4"])
+def test_missing_paths_are_named(word):
+    with pytest.raises(SourceError, match=f"no file or folder {word}"):
+        open_source(word)
+
+
+def test_unknown_word_lists_cameras():
+    with pytest.raises(SourceError, match="No camera at 'webcamera'"):
+        open_source("webcamera")
+
+
+def test_several_files_play_together(video, tmp_path):
+    other = write_video(tmp_path / "other.mp4")
+    with open_source([str(video), f"right={other}"]) as source:
+        sets = list(source)
+    assert source.cameras == ("clip", "right") and len(sets) == len(TIMES_MS)
+    assert all(frames.cameras == ("clip", "right") and frames.spread_ns == 0 for frames in sets)
+
+
+def test_several_files_need_different_names(video):
+    with pytest.raises(InvalidInput, match="different camera names; got clip, clip"):
+        open_source([str(video), str(video)])
+
+
+def test_files_and_pictures_do_not_mix(video, tmp_path):
+    with pytest.raises(InvalidInput, match="is neither"):
+        open_source([str(video), str(tmp_path)])
+
+
+def test_sources_of_a_rig_are_named(video):
+    with pytest.raises(InvalidInput, match="Which camera of the rig is .*clip.mp4.*left, right"):
+        open_source([str(video)], cameras=("left", "right"))
+    with open_source([f"left={video}", f"right={video}"], cameras=("left", "right")) as source:
+        assert source.cameras == ("left", "right")
+
+
+@pytest.mark.parametrize("shift_ms", [0, 5, 12, 25, 1000])
+def test_frames_half_a_period_apart_are_never_mixed(shift_ms):
+    """Two recordings at 33.3 ms a frame, jittered, one dropping every seventh frame and starting late."""
+    rng = np.random.default_rng(shift_ms)
+    early = np.arange(40) * 33_333_333 + rng.integers(-2_000_000, 2_000_000, 40)
+    late = np.delete(early + shift_ms * 1_000_000, slice(3, None, 7))
+    together = TogetherSource([Stamped(early), Stamped(late)], ["a", "b"])
+    sets = list(together)
+    assert max(frames.spread_ns for frames in sets) <= 0.5 * 33_333_333 + 4_000_000
+    assert sum(len(frames.frames) for frames in sets) == len(early) + len(late)
+    assert [f.t_ns for s in sets for f in s.frames if f.camera == "b"] == late.tolist()
+
+
+def test_realtime_plays_files(video):
+    with open_source(str(video), realtime=True) as source:
+        assert isinstance(source, Played) and sum(1 for _ in source) + source.dropped == len(TIMES_MS)
+
+
+def test_unreachable_stream_is_one_sentence():
+    with pytest.raises(SourceError, match="http://127.0.0.1:9/x can't be read"):
+        open_source("http://127.0.0.1:9/x")
