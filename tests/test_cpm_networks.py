@@ -30,19 +30,21 @@ def scrambled(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("name", "stages"), [("hand", 3), ("light", 3), ("quality", 3), ("cpm3", 3), ("cpm6", 6)]
+    ("name", "stages"),
+    [("hand", 3), ("light", 3), ("wide", 3), ("quality", 2), ("cpm3", 3), ("cpm6", 6)],
 )
 def test_shapes(name: cpm_networks.Name, stages: int) -> None:
     network = cpm_networks.build(name).eval()
     with torch.no_grad():
         maps, presence = network(torch.rand(1, 3, 64, 64))
-    assert [tuple(m.shape) for m in maps] == [(1, 171, 8, 8)] * stages
+    cells = 64 // getattr(network, "stride", 8)
+    assert [tuple(m.shape) for m in maps] == [(1, 171, cells, cells)] * stages
     assert tuple(presence.shape) == (1, 2)
 
 
 @pytest.mark.parametrize(
     ("name", "million"),
-    [("hand", 3.09), ("light", 0.72), ("quality", 1.76), ("cpm3", 21.57), ("cpm6", 43.01)],
+    [("hand", 3.09), ("light", 0.72), ("wide", 1.76), ("quality", 3.40), ("cpm3", 21.57), ("cpm6", 43.01)],
 )
 def test_parameters_are_those_of_the_docstrings(name: cpm_networks.Name, million: float) -> None:
     count = sum(p.numel() for p in cpm_networks.build(name).parameters()) / 1e6
@@ -88,6 +90,29 @@ def test_resampling_keeps_a_gaussian_and_its_peak() -> None:
     finer = cpm_networks.resampling(where, n) @ peak
     wanted = torch.exp(-((where - at) ** 2) / (2 * 1.2**2))
     assert float((finer - wanted).abs().max()) < 0.03  # measured 0.013
+
+
+def test_quality_starts_as_the_finished_network_and_leaves_it_as_it_is() -> None:
+    network = cpm_networks.QualityCpm()
+    scrambled(network).train()
+    image = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        last = network.base(image)[0][-1]
+        maps, _ = network(image)
+    for stage in maps:
+        torch.testing.assert_close(stage, network.enlarge(last))
+    trained = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad}
+    assert trained == {"coarse", "fine", "join", "stages"}
+    assert not any(m.training for m in network.base.modules())
+
+
+def test_enlarging_keeps_places_in_px() -> None:
+    """A Gaussian at a place in px on the grid of stride 8 is the one at that place on the grid of stride 4."""
+    x_px = 101.0
+    coarse, fine = ((torch.arange(224 // s) * s + s - 1 - x_px) / 9.6 for s in (8, 4))
+    coarse, fine = (torch.exp(-(d**2) / 2) for d in (coarse, fine))
+    got = cpm_networks.QualityCpm.enlarge(torch.outer(coarse, coarse)[None, None])[0, 0]
+    assert float((got - torch.outer(fine, fine)).abs().max()) < 0.05  # measured 0.02
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
@@ -185,11 +210,11 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         checkpoint.init_from_folded(light, {"no.such.weight": torch.zeros(1)}, torch.rand(1, 3, 72, 72))
 
 
-def test_trunk_gives_three_scales_and_a_vector() -> None:
+def test_trunk_gives_four_scales_and_a_vector() -> None:
     with torch.no_grad():
-        fine, middle, coarse, pooled = trunk.HandTrunk().eval()(torch.rand(1, 3, 192, 192))
-    assert [t.shape[-1] for t in (fine, middle, coarse)] == [24, 12, 6]
-    assert [t.shape[1] for t in (fine, middle, coarse, pooled)] == [40, 112, 192, 1152]
+        finest, fine, middle, coarse, pooled = trunk.HandTrunk().eval()(torch.rand(1, 3, 192, 192))
+    assert [t.shape[-1] for t in (finest, fine, middle, coarse)] == [48, 24, 12, 6]
+    assert [t.shape[1] for t in (finest, fine, middle, coarse, pooled)] == [24, 40, 112, 192, 1152]
 
 
 def test_untrained_stages_give_the_prior() -> None:

@@ -37,7 +37,8 @@ SUMMARIES = {
     "cpm3": "Convolutional Pose Machine (Wei et al. 2016), three stages: 170 points of two hands.",
     "cpm6": "Convolutional Pose Machine (Wei et al. 2016), six stages: 170 points of two hands.",
     "light": "Light depthwise Convolutional Pose Machine, width 0.5: 170 points of two hands.",
-    "quality": "Light depthwise Convolutional Pose Machine, width 1.0: 170 points of two hands.",
+    "wide": "Light depthwise Convolutional Pose Machine, width 1.0: 170 points of two hands.",
+    "quality": "The default CPM and two stages more on a grid twice as fine: 170 points of two hands.",
 }
 
 
@@ -149,7 +150,7 @@ def facts(
         else "`points`"
     )
     trunk = "; start weights: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google" * (
-        state["name"] == "hand"
+        state["name"] in ("hand", "quality")
     )
     return {
         "network": f"`{state['name']}` of `rt_hands.training.cpm_networks`",

@@ -31,7 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_HAND
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, build
+from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, QualityCpm, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
 from rt_hands.training.loader import Clock, Mix, Stream, loader
@@ -83,9 +83,17 @@ def prepare_network(settings: Settings) -> nn.Module:
             network.load_heads(read_tflite_heads(settings.trunk))
         elif settings.init is None and not settings.resume:
             raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
+    if isinstance(network, QualityCpm) and settings.init is None and not settings.resume:
+        raise InvalidInput("The network 'quality' is added to a trained 'hand': give --init.")
     if settings.init is not None and settings.init.suffix == ".pt":
-        network.load_state_dict(checkpoint.load(settings.init)["average"])
+        state = checkpoint.load(settings.init)
+        start_of(network, state["name"] == "hand").load_state_dict(state["average"])
     return network
+
+
+def start_of(network: nn.Module, is_hand: bool) -> nn.Module:
+    """What the weights to start from are of: the whole network, or the `hand` that `quality` is added to."""
+    return network.base if isinstance(network, QualityCpm) and is_hand else network
 
 
 def freeze(network: nn.Module, on_cpu: bool) -> None:
@@ -238,7 +246,9 @@ class Trainer:
                 return resnet_loss(points, presence, batch)
             if not isinstance(self.network, HandCpm):
                 maps, presence = self.network(image)
-                return cpm_loss(maps, presence, batch)
+                is_fine = isinstance(self.network, QualityCpm)
+                grid = (QualityCpm.offset_cells, QualityCpm.sigma_cells) if is_fine else ()
+                return cpm_loss(maps, presence, batch, *grid)
             maps, presence, joints = self.network.forward_with_joints(image)
         loss, parts = cpm_loss(maps, presence, batch, self.network.offset_cells)
         parts["joints"] = joint_loss(joints, batch)
@@ -293,7 +303,9 @@ class Trainer:
             and not self.settings.resume
         ):
             images = as_input(next(batches).image).to(self.device)
-            checkpoint.init_from_folded(self.network, checkpoint.weights_of_onnx(self.settings.init), images)
+            weights = checkpoint.weights_of_onnx(self.settings.init)
+            is_hand = not any(name.startswith("base.") for name in weights)
+            checkpoint.init_from_folded(start_of(self.network, is_hand), weights, images)
             self.average = checkpoint.MovingAverage(self.network)
         self.network.train()
         seen: dict[str, list[float]] = {}

@@ -38,11 +38,11 @@ BLOCKS = (
     *(Block(480, 5, 1, 112), Block(672, 5, 1, 112), Block(672, 5, 1, 112)),
     *(Block(672, 5, 2, 192), Block(1152, 5, 1, 192), Block(1152, 5, 1, 192), Block(1152, 5, 1, 192)),
 )
-CHANNELS = {8: 40, 16: 112, 32: 192}
+CHANNELS = {4: 24, 8: 40, 16: 112, 32: 192}
 N_POOLED = 1152
 PX = 224  # what the weights were trained at; places are coded by the distance to the edges, so the size matters
 OFFSET_CELLS = 7 / 8  # cell i of stride 8 lies at 8 i + 7 px
-_LAST_AT = {4: 8, 10: 16, 14: 32}  # blocks done -> stride of what they give
+_LAST_AT = {2: 4, 4: 8, 10: 16, 14: 32}  # blocks done -> stride of what they give
 
 
 def conv(inp: int, out: int, kernel: int, groups: int = 1) -> nn.Conv2d:
@@ -108,9 +108,9 @@ class InvertedResidual(nn.Module):
 
 
 class HandTrunk(nn.Module):
-    """RGB 0..1 (B, 3, S, S), S a multiple of 32 -> features at strides 8, 16, 32 and a pooled vector.
+    """RGB 0..1 (B, 3, S, S), S a multiple of 32 -> features at strides 4, 8, 16, 32 and a pooled vector.
 
-    (B, 40 | 112 | 192, S / stride, ...) and (B, 1152). 2.57 M parameters; 0.66 GFLOP at 224 px.
+    (B, 24 | 40 | 112 | 192, S / stride, ...) and (B, 1152). 2.57 M parameters; 0.66 GFLOP at 224 px.
     """
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class HandTrunk(nn.Module):
         self.last_expand = conv(192, N_POOLED, 1)
         self.last_depthwise = conv(N_POOLED, N_POOLED, 3, N_POOLED)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         x = nn.functional.relu6(run_layer(self.stem, x))
         x = self.stem_project(nn.functional.relu6(self.stem_depthwise(x)))
         kept = []
@@ -133,7 +133,7 @@ class HandTrunk(nn.Module):
                 kept.append(x)
         y = nn.functional.relu6(self.last_expand(x))
         y = nn.functional.relu6(run_layer(self.last_depthwise, y))
-        return kept[0], kept[1], kept[2], y.mean((2, 3))
+        return kept[0], kept[1], kept[2], kept[3], y.mean((2, 3))
 
 
 def tflite_from_wheel(wheel: Path, folder: Path) -> Path:
