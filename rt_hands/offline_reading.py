@@ -21,7 +21,7 @@ from rt_hands.inference.cpm import Cpm
 from rt_hands.paths import write_atomically
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.session import Session
-from rt_hands.tracking.hindsight import Found, look_again, places, settled
+from rt_hands.tracking.hindsight import Found, look_again, places, settled, unsettled
 from rt_hands.tracking.rig import RigTracker
 from rt_hands.tracking.thresholds import Thresholds
 from rt_hands.types import FrameSet, Hands2D, Hands3D
@@ -165,12 +165,13 @@ class BestReader:
                 moments.append(_Moment.of(frames))
                 advance()
         tracker = RigTracker(self.rig, smooth=False) if self.rig is not None else None
-        for moment, views in zip(moments, settled(found, len(cameras), limits), strict=True):
-            seen = {c: hands for c, hands in zip(cameras, views, strict=True) if c in moment.times_ns}
-            lifted = (
-                tracker.update(seen, moment.t_ns, moment.times_ns).measured if tracker is not None else None
-            )
-            yield moment.index, _row(moment, seen, lifted, cameras)
+        views, as_read = settled(found, len(cameras), limits), unsettled(found, len(cameras))
+        for moment, hands, both in zip(moments, views, as_read, strict=True):
+            lifted = None
+            if tracker is not None:
+                to_lift = moment.by_camera(cameras, both)
+                lifted = tracker.update(to_lift, moment.t_ns, moment.times_ns).measured
+            yield moment.index, _row(moment, moment.by_camera(cameras, hands), lifted, cameras)
 
 
 class Backwards(Source):
@@ -212,6 +213,10 @@ class _Moment:
         return _Moment(
             frames.index, frames.t_ns, numbers, {frame.camera: frame.t_ns for frame in frames.frames}
         )
+
+    def by_camera(self, cameras: Sequence[str], views: Sequence[Hands2D]) -> dict[str, Hands2D]:
+        """Hands of those cameras that have a picture."""
+        return {c: hands for c, hands in zip(cameras, views, strict=True) if c in self.times_ns}
 
 
 def _followed(pipeline: Pipeline, cameras: Sequence[str]) -> Iterator[tuple[int, Row]]:
