@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from rt_hands import _core
+
 # The same examples in every CI run, so that a red run means a change; at a desk new examples are tried each time.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(params=_core.simd_levels())
+def level(request):
+    """The core with each kind of vector unit that this processor has."""
+    before = _core.simd_level()
+    _core.set_simd_level(request.param)
+    yield request.param
+    _core.set_simd_level(before)
 
 
 @pytest.fixture(scope="session")

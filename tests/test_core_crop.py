@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -25,14 +23,6 @@ CROPS = [
     Crop(-300, -300, 900, -0.2),  # blocks of four
     Crop(500, 500, 64, 0.3),  # nothing of the picture
 ]
-
-
-@pytest.fixture(params=_core.simd_levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.simd_level()
-    _core.set_simd_level(request.param)
-    yield request.param
-    _core.set_simd_level(before)
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

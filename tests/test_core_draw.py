@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import reference
@@ -11,14 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt_hands import _core
-
-
-@pytest.fixture(params=_core.simd_levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.simd_level()
-    _core.set_simd_level(request.param)
-    yield request.param
-    _core.set_simd_level(before)
 
 
 def random_strokes(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -15,14 +13,6 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import least_squares
 
 from rt_hands import _core
-
-
-@pytest.fixture(params=_core.simd_levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.simd_level()
-    _core.set_simd_level(request.param)
-    yield request.param
-    _core.set_simd_level(before)
 
 
 def scene(views: int, count: int, noise_px: float = 0, seed: int = 3) -> tuple[np.ndarray, np.ndarray, tuple]:

@@ -139,6 +139,29 @@ def test_readme_quotes_the_default_networks_card():
         assert figure in card, f"{figure} is not in cpm_light.md: write the row anew from the card."
 
 
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_readme_quotes_the_report():
+    """Every row beside MediaPipe stands in docs/REPORT.md, which one run wrote."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in (ROOT / "docs" / "REPORT.md").read_text().splitlines() if line.startswith("| ")]
+    head = cells(next(row for row in rows if row.startswith("| clip | finder |")))
+    known = {
+        tuple(cells(row)[:2]): dict(zip(head, cells(row), strict=True))
+        for row in rows
+        if len(cells(row)) == len(head)
+    }
+    table = readme.split("<!-- report: begin -->")[1].split("<!-- report: end -->")[0]
+    quoted = [cells(line) for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(quoted) >= 6
+    for clip, finder, *figures, found in quoted:
+        row = known[clip, finder]
+        assert figures == [row[key] for key in ("fps", "p50 ms", "p95 ms", "cpu s")], f"{clip}, {finder}"
+        assert float(found.removesuffix(" %")) == pytest.approx(float(row["found percent"]), abs=0.51)
+
+
 def test_readme_keeps_the_marks_of_ci():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, word in (("live", "rt_hands.live"), ("tests", "pytest")):
