@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +32,8 @@ from rt_hands.types import Frame, FrameSet
 SIZE_PX = (1280, 720)
 JPEG_QUALITY = 90
 CAMERA_FPS = 30.0
+TURN = 30
+"""Frames that one engine takes before the next has its turn: a busy second of the machine meets them all."""
 OURS = ("preprocess", "decode", "track", "draw")
 
 
@@ -60,7 +61,8 @@ class Figures:
     """Of one engine on one source. stages_ms: p50, p95, p99 by stage; overhead: all but JPEG decoding and the network.
 
     hands: mean number found in a picture. cpu_ms: processor time a picture, all threads. frame_ms: of every picture.
-    age: of the frame when drawn, at a camera's pace, in frame intervals at 30 fps.
+    engine_mb: what the engine added to the process's memory. age: of the frame when drawn, at a camera's pace, in frame
+    intervals at 30 fps.
     """
 
     source: str
@@ -70,7 +72,7 @@ class Figures:
     fps: float = 0.0
     frame_p50_p95_p99_ms: tuple[float, ...] = ()
     cpu_ms: float = float("nan")
-    rss_mb: float = float("nan")
+    engine_mb: float = float("nan")
     stages_ms: dict[str, tuple[float, ...]] = field(default_factory=dict)
     overhead_p50_ms: float = float("nan")
     age_p95_intervals: float = float("nan")
@@ -95,18 +97,27 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measured(options: Options, source: str, jpegs: Sequence[np.ndarray]) -> list[Figures]:
-    """Each installed engine on one clip, fast and at a camera's pace."""
-    found = []
+    """Each installed engine on one clip: fast, TURN frames in turn with the others; then at a camera's pace."""
+    loops: list[FastLoop] = []
     with Progress(transient=True) as progress:
         for name in [engine for engine in ENGINES if is_installed(engine)]:
-            task = progress.add_task(f"{Path(source).name}, {name}", total=2 * len(jpegs))
+            before_mb = rss_mb()
             cpm = Cpm.load(options.model, name, options.threads)
             cpm.engine.warm_up((1, 2))
-            figures = run_fast(cpm, jpegs, Path(source).name, partial(progress.advance, task))
-            figures.age_p95_intervals = run_paced(cpm, jpegs)
-            progress.update(task, completed=2 * len(jpegs))
-            found.append(figures)
-            cpm.close()
+            loops.append(FastLoop(cpm, jpegs, rss_mb() - before_mb))
+        task = progress.add_task(Path(source).name, total=len(loops) * len(jpegs))
+        for _ in range(0, len(jpegs), TURN):
+            for loop in loops:
+                loop.turn(TURN)
+                progress.advance(task, TURN)
+        found = []
+        for loop in loops:
+            progress.update(
+                task, description=f"{Path(source).name}, at a camera's pace, {loop.cpm.engine.name}"
+            )
+            found.append(loop.figures(Path(source).name))
+            found[-1].age_p95_intervals = run_paced(loop.cpm, jpegs)
+            loop.cpm.close()
     return found
 
 
@@ -147,41 +158,55 @@ class JpegSource(Source):
             yield FrameSet((Frame(image, "jpeg", i, round(i * 1e9 / CAMERA_FPS)),), i)
 
 
-def run_fast(
-    cpm: Cpm, jpegs: Sequence[np.ndarray], name: str = "", advance: Callable[[], object] = lambda: None
-) -> Figures:
-    """Every frame, one after the other in one thread: decode, find, draw. The first tenth is not timed."""
-    source = JpegSource(jpegs)
-    pipeline, canvas = Pipeline(source, cpm), Canvas()
-    hands, whole_ns, cpu_s = 0, [], []
-    start, cpu_start = time.perf_counter_ns(), time.process_time()
-    for result in pipeline:
-        with pipeline.clock.stage("draw"):
-            draw_result(result, canvas=canvas)
-        hands += int(result.views[0].measured.present.sum())
-        whole_ns.append(time.perf_counter_ns() - start)
-        cpu_s.append(time.process_time() - cpu_start)
-        start, cpu_start = time.perf_counter_ns(), time.process_time()
-        advance()
-    clock, drop = pipeline.clock, len(whole_ns) // 10
-    decode = np.array(source.decode_ns) / 1e6
-    whole = np.array(whole_ns) / 1e6
-    overhead = whole - clock.durations_ms("infer") - decode
-    stages = {"jpeg": tuple(np.percentile(decode, (50, 95, 99)).tolist()), **clock.percentiles_ms()}
-    stages.pop("grab", None)
-    return Figures(
-        name,
-        f"{cpm.engine.name} {cpm.engine.precision}",
-        len(whole),
-        hands / len(whole),
-        1e3 / float(whole[drop:].mean()),
-        tuple(np.percentile(whole[drop:], (50, 95, 99)).tolist()),
-        1e3 * float(np.mean(cpu_s[drop:])),
-        rss_mb(),
-        stages,
-        float(np.median(overhead)),
-        frame_ms=whole[drop:].round(3).tolist(),
-    )
+class FastLoop:
+    """Every frame, one after the other in one thread: decode, find, draw. The first tenth is not timed.
+
+    engine_mb: what the engine added to the process's memory.
+    """
+
+    def __init__(self, cpm: Cpm, jpegs: Sequence[np.ndarray], engine_mb: float = 0.0) -> None:
+        self.cpm = cpm
+        self._source = JpegSource(jpegs)
+        self._pipeline, self._canvas = Pipeline(self._source, cpm), Canvas()
+        self._results = iter(self._pipeline)
+        self._hands, self._engine_mb = 0, engine_mb
+        self._whole_ms: list[float] = []
+        self._cpu_ms: list[float] = []
+
+    def turn(self, frames: int) -> None:
+        """The next so many frames, or those that are left."""
+        for _ in range(frames):
+            start, cpu_start = time.perf_counter_ns(), time.process_time_ns()
+            result = next(self._results, None)
+            if result is None:
+                return
+            with self._pipeline.clock.stage("draw"):
+                draw_result(result, canvas=self._canvas)
+            self._whole_ms.append((time.perf_counter_ns() - start) / 1e6)
+            self._cpu_ms.append((time.process_time_ns() - cpu_start) / 1e6)
+            self._hands += int(result.views[0].measured.present.sum())
+
+    def figures(self, source: str) -> Figures:
+        """Of the frames so far."""
+        clock, count = self._pipeline.clock, len(self._whole_ms)
+        decode, whole = np.array(self._source.decode_ns) / 1e6, np.array(self._whole_ms)
+        kept = slice(count // 10, None)
+        overhead = whole - clock.durations_ms("infer") - decode
+        stages = {"jpeg": tuple(np.percentile(decode, (50, 95, 99)).tolist()), **clock.percentiles_ms()}
+        stages.pop("grab", None)
+        return Figures(
+            source,
+            f"{self.cpm.engine.name} {self.cpm.engine.precision}",
+            count,
+            self._hands / count,
+            1e3 / float(whole[kept].mean()),
+            tuple(np.percentile(whole[kept], (50, 95, 99)).tolist()),
+            float(np.mean(self._cpu_ms[kept])),
+            self._engine_mb,
+            stages,
+            float(np.median(overhead)),
+            frame_ms=whole[kept].round(3).tolist(),
+        )
 
 
 def run_paced(cpm: Cpm, jpegs: Sequence[np.ndarray]) -> float:
@@ -234,5 +259,5 @@ def _print(found: Sequence[Figures], frames: int) -> None:
         "age when drawn, p95, intervals", *(f"{figures.age_p95_intervals:.2f}" for figures in found)
     )
     table.add_row("hands a frame", *(f"{figures.hands:.2f}" for figures in found))
-    table.add_row("memory, MB", *(f"{figures.rss_mb:.0f}" for figures in found))
+    table.add_row("memory of the engine, MB", *(f"{figures.engine_mb:.0f}" for figures in found))
     Console().print(table)
