@@ -213,11 +213,13 @@ class _Newest:
         self._result: Result | None = None
 
     def put(self, result: Result) -> None:
+        """Replace the last one."""
         with self._changed:
             self._result = result
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Result | None:
+        """The newest one, once; None where none comes in time."""
         with self._changed:
             self._changed.wait_for(lambda: self._result is not None, timeout_s)
             result, self._result = self._result, None

@@ -209,6 +209,7 @@ class _Moment:
 
     @staticmethod
     def of(frames: FrameSet) -> _Moment:
+        """What is kept of a set."""
         numbers = {frame.camera: frame.index for frame in frames.frames}
         return _Moment(
             frames.index, frames.t_ns, numbers, {frame.camera: frame.t_ns for frame in frames.frames}

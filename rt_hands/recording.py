@@ -180,14 +180,17 @@ class _Lines:
         self._file.write(",".join(COLUMNS) + "\n")
 
     def add(self, *cells: object) -> None:
+        """One line."""
         with self._lock:
             self._file.write(",".join(map(str, cells)) + "\n")
 
     def flush(self) -> None:
+        """Hand what was written to the system."""
         with self._lock:
             self._file.flush()
 
     def close(self) -> None:
+        """Finish the file."""
         with self._lock:
             self._file.close()
 
@@ -208,6 +211,7 @@ class _CameraWriter:
 
     @property
     def count(self) -> Count:
+        """What became of the frames so far."""
         return Count(self._written, self._dropped, self._queue.qsize(), self._size_px)
 
     def add(self, frame: Frame) -> None:
@@ -224,17 +228,21 @@ class _CameraWriter:
             return
 
     def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
         if self._future.done():
             self._future.result()
 
     def sync(self) -> None:
+        """Put the video on the disk."""
         if not self._future.done():
             self._video.sync()
 
     def end(self) -> None:
+        """Take no more; what waits is still written."""
         self._ended.set()
 
     def join(self) -> None:
+        """Wait for the thread; raises what ended it."""
         self._pool.shutdown()
         self._future.result()
 

@@ -32,8 +32,8 @@ NOTES: Final = {
     "engine": "Milliseconds. `overhead_percent` is what our wrapper adds to the library's own call, median of "
     "paired runs; `cpu_ms` is processor time over all threads.",
     "rtc": "Milliseconds; the candidates take turns in a new order each round.",
-    "live": "Milliseconds a frame from JPEG to drawn hands, as fast as it goes in one thread; each engine takes 30 frames "
-    "in turn. `age` is the p95 of a frame's age when drawn at a camera's 30 fps, in frame intervals.",
+    "live": "Milliseconds a frame from JPEG to drawn hands, as fast as it goes in one thread; each engine takes 30 "
+    "frames in turn. `age` is the p95 of a frame's age when drawn at a camera's 30 fps, in frame intervals.",
     "hands": "From JPEG to joints; every finder is a process of its own, 30 pictures a turn. `cpu_s`: processor "
     "seconds a picture. A found hand lies within 0.3 of its size of the truth (rendered), or is counted (real). "
     "`right_side_percent`: found hands that were given their true side.",

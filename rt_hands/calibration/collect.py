@@ -40,6 +40,7 @@ class _Tally:
     ratios: list[float] = field(default_factory=list)
 
     def count(self) -> CameraCount:
+        """The sums, with the median ratio of markers to squares."""
         ratio = float(np.median(self.ratios)) if self.ratios else float("nan")
         return CameraCount(self.pictures, self.found, self.foreign, self.misfits, self.mirrored, ratio)
 

@@ -246,6 +246,7 @@ class _Buffers:
         self._faces = gl.buffer(np.ascontiguousarray(mesh.faces, np.int32).tobytes())
 
     def draw(self, program: Any, *fields: str) -> None:
+        """All triangles, with these of position, normal and uv given to the program."""
         columns = {"position": "3f", "normal": "3f", "uv": "2f"}
         layout = " ".join(form if name in fields else _padding(form) for name, form in columns.items())
         array = self._gl.vertex_array(program, [(self._vertices, layout, *fields)], index_buffer=self._faces)
@@ -253,6 +254,7 @@ class _Buffers:
         array.release()
 
     def release(self) -> None:
+        """Free the memory of the renderer."""
         self._vertices.release()
         self._faces.release()
 
@@ -274,11 +276,13 @@ class _Target:
             self._drawn = gl.framebuffer(colours, gl.depth_renderbuffer(size_px, samples=samples))
 
     def begin(self) -> None:
+        """Draw here from now on, on an empty picture."""
         self._drawn.use()
         self._gl.enable_only(self._gl.DEPTH_TEST)
         self._drawn.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
 
     def read(self) -> Rendered:
+        """What was drawn."""
         if self._drawn is not self._plain:
             self._gl.copy_framebuffer(self._plain, self._drawn)
         w, h = self._size
@@ -290,6 +294,7 @@ class _Target:
         return Rendered(rgba, _linear_depth_mm(np.frombuffer(raw, np.float32).reshape(h, w)), mask)
 
     def release(self) -> None:
+        """Free the memory of the renderer."""
         self._drawn.release()
         self._plain.release()
 

@@ -33,7 +33,8 @@ PAIR_SHARE = 0.3  # of rendered samples: two hands put together
 class SpriteSource(Protocol):
     """Where rendered hands come from."""
 
-    def draw(self, rng: Rng) -> Sprite: ...
+    def draw(self, rng: Rng) -> Sprite:
+        """One of them, at random."""
 
 
 @dataclass(frozen=True)

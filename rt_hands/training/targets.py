@@ -33,6 +33,7 @@ class Batch(NamedTuple):
     present: Tensor
 
     def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
         return Batch(*(t.to(device, non_blocking=True) for t in self))
 
 
