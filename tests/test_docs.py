@@ -11,9 +11,11 @@ import re
 import shlex
 from pathlib import Path
 
+import cv2
 import pytest
 
 from rt_hands.paths import sample_dir
+from rt_hands.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -120,6 +122,24 @@ def test_help_knows_every_option(command, capsys, monkeypatch):
     for word in words:
         if word.startswith("--") and word != "--help":
             assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{command}: no option {word}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda p: p.name
+)
+def test_python_on_the_pages_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "session").symlink_to(sample_dir())
+    with Session("session") as session:
+        cv2.imwrite("picture.jpg", session[10].frames[0].image_bgr)
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        names: dict[str, object] = {}
+        exec(block, names)
+        if "Detector" in names:
+            assert names["hands"].present.all() and names["hands"].points_px.shape == (170, 3)
+        else:
+            assert names["frames"].index == 60 and names["source"].length == 30
+            names["source"].close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
