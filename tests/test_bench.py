@@ -79,6 +79,31 @@ def test_finders_take_turns_as_processes(monkeypatch):
     assert row.fps > 0 and row.rss_mb >= 0
 
 
+FORGETFUL = """
+import sys
+from rt_hands.benchmarks.mediapipe_worker import serve
+def open_finder(request):
+    seen = []
+    return lambda image: seen.append(1) or [{"side": 0, "joints": [[0.0, 0.0]] * 20 + [[9.0 * len(seen), 9.0]]}]
+serve(open_finder, "forgetful")
+"""
+
+
+def test_finders_start_anew_at_cuts_and_no_turn_crosses_one(monkeypatch):
+    monkeypatch.setattr(hands, "DROP", 0)
+    from rich.progress import Progress
+
+    clip = Clip("two videos", [PICTURE] * 7, 1, truth_px=np.zeros((7, 2, 21, 2)), cuts=(3,))
+    assert list(clip.turns(2)) == [(0, 2), (2, 3), (3, 5), (5, 7)]
+    widths: list[float] = []
+    monkeypatch.setattr(
+        hands.Count, "add", lambda self, clip, i, found: widths.append(found[0]["joints"][20][0] / 9)
+    )
+    with hands.Finder([sys.executable, "-c", FORGETFUL]) as finder, Progress(disable=True) as progress:
+        (row,) = hands.compare(clip, [finder], progress)
+    assert widths == [1, 2, 3, 1, 2, 3, 4] and row.n == 6
+
+
 def test_a_finder_that_dies_or_is_not_there_is_told_by_name():
     with pytest.raises(SourceError, match="ended by itself.*-c pass"):
         hands.Finder([sys.executable, "-c", "pass"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ NEAR: Final = 0.3
 class Clip:
     """images: BGR, in order. hands: that every picture shows. still: unrelated pictures.
 
-    truth_px: (n, 2, 21, 2) true joints, right then left; None where nobody knows them. note: what to know.
+    truth_px: (n, 2, 21, 2) true joints, right then left; None where nobody knows them. note: what to know. cuts: where
+    another video begins, so that every finder starts anew.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Clip:
     still: bool = False
     truth_px: NDArray[np.floating] | None = None
     note: str = ""
+    cuts: tuple[int, ...] = ()
+
+    def turns(self, most: int) -> Iterator[tuple[int, int]]:
+        """Ranges first <= i < last of so many pictures at most, none across a cut."""
+        for begin, end in pairwise((0, *self.cuts, len(self.images))):
+            yield from ((first, min(first + most, end)) for first in range(begin, end, most))
 
     def save(self, folder: Path) -> None:
         """As numbered JPEGs, as a camera sends them."""
@@ -124,12 +132,17 @@ def _clasped(frames: int) -> Clip:
         images = [frame_set.frames[0].image_bgr for frame_set in source]
     points = np.load(clasped_dir() / "truth.npz")["points_px"]
     truth = points.reshape(-1, N_HANDS, N_HAND, 2)[:, :, :N_JOINTS]
-    every = max(-(-len(images) // frames), 1)
-    return Clip("two hands interlocked, rendered 640x480", images[::every], N_HANDS, truth_px=truth[::every])
+    person = json.loads((clasped_dir() / "about.json").read_text())["frames_a_person"]
+    # The beginning of each person's part, so that the camera still moves as it did.
+    people = len(images) // person
+    kept = [p * person + i for p in range(people) for i in range(min(person, max(frames // people, 2)))]
+    cuts = tuple(range(len(kept) // people, len(kept), len(kept) // people))
+    name = "two hands interlocked, rendered 640x480"
+    return Clip(name, [images[i] for i in kept], N_HANDS, truth_px=truth[kept], cuts=cuts)
 
 
 def _sample(frames: int) -> Iterator[Clip]:
-    """The bundled session, one camera after the other: hands apart, then hands that meet."""
+    """The bundled session, one camera after the other: hands apart, and hands that meet."""
     with Session(sample_dir(), notice=lambda _: None) as session:
         sets, rig = list(session), session.rig
     world_mm = np.load(sample_dir() / "truth.npz")["points_world_mm"]
@@ -149,4 +162,5 @@ def _sample(frames: int) -> Iterator[Clip]:
                 images.append(frame.image_bgr)
                 points = camera.project(world_mm[frame_set.index].astype(float))
                 truth.append(points.reshape(N_HANDS, N_HAND, 2)[:, :N_JOINTS])
-        yield Clip(name, images, N_HANDS, truth_px=np.array(truth))
+        cuts = tuple(range(len(chosen), len(images), len(chosen)))
+        yield Clip(name, images, N_HANDS, truth_px=np.array(truth), cuts=cuts)
