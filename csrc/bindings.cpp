@@ -13,6 +13,7 @@
 #include "crop.hpp"
 #include "decode.hpp"
 #include "draw.hpp"
+#include "points.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -380,6 +381,20 @@ py::tuple triangulate_py(const py::object& points_object, const py::object& scor
     return py::make_tuple(points_mm, residual_px, views_used, used);
 }
 
+py::tuple extent_py(const py::object& points_object, double least_score, double turn_rad) {
+    const Float64Array points = float64_of_shape(points_object, "points_px", "(N, 3): x, y, score", {kAny, 3});
+    const Extent box = extent(points.data(), points.shape(0), least_score, turn_rad);
+    return py::make_tuple(box.x0, box.y0, box.x1, box.y1, box.count);
+}
+
+py::tuple mean_step_py(const py::object& a_object, const py::object& b_object) {
+    const Float64Array a = float64_of_shape(a_object, "a", "(N, 3): x, y, score", {kAny, 3});
+    const std::string wanted = "(N, 3) with N = " + std::to_string(a.shape(0)) + " as in a";
+    const Float64Array b = float64_of_shape(b_object, "b", wanted.c_str(), {a.shape(0), 3});
+    const MeanStep step = mean_step(a.data(), b.data(), a.shape(0));
+    return py::make_tuple(step.x, step.y, step.length);
+}
+
 std::uint64_t read_floor_py(const py::object& object) {
     const py::array array = as_array(object, "data");
     if (!(array.flags() & py::array::c_style)) throw py::value_error("data must be C-contiguous, " + came(array) + ".");
@@ -405,6 +420,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("affine") = py::none(), py::kw_only(), py::arg("method") = "mean5x5");
     m.def("crop_rgb", &crop_rgb_py, py::arg("pictures"), py::arg("picture_from_input"), py::arg("out"));
     m.def("draw", &draw_py, py::arg("image"), py::arg("strokes"), py::arg("colours"));
+    m.def("extent", &extent_py, py::arg("points_px"), py::arg("least_score"), py::arg("turn_rad") = 0.0);
+    m.def("mean_step", &mean_step_py, py::arg("a"), py::arg("b"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),

@@ -103,6 +103,7 @@ void crop_rgb(const CropJob* jobs, std::int64_t count, std::int64_t side, float*
             grid = blocks_of(*job, block, side, &work);
         }
         grid.taps = zoom > 1.0 ? 4 : 1;
+        grid.end = std::max<std::ptrdiff_t>(grid.row_bytes, 0) * (grid.height - 1) + 3 * grid.width;
         active_kernels().crop_sample(grid, side, out);
     }
 }

@@ -8,10 +8,11 @@ namespace rt_hands {
 
 // A picture, or the means of its blocks, to be sampled: width >= 2, height >= 1. Pixels whose centres lie in
 // left <= x < right, top <= y < bottom belong to the picture. taps: samples an input pixel, 1 or 4.
+// end: bytes from bgr to the end of the memory that it lies in.
 struct CropGrid {
     const std::uint8_t* bgr;
     std::int32_t width, height;
-    std::ptrdiff_t row_bytes;
+    std::ptrdiff_t row_bytes, end;
     double grid_from_input[6];
     float left, right, top, bottom;
     int taps;

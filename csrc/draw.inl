@@ -3,9 +3,23 @@
 constexpr int kSpan = 16;
 constexpr float kFarthest = 1e6f;  // px; float32 places are good to a sixteenth there
 
+// slope, beside: how far the middle line moves a row, and half the width of its strip in a row; flat: neither is used.
 struct StrokeShape {
-    float x0, y0, dx, dy, per_length2, reach;
+    float x0, y0, dx, dy, per_length2, reach, low, high, slope, beside;
+    bool flat;
 };
+
+static inline StrokeShape shape_of(const float* stroke) {
+    StrokeShape s{stroke[0], stroke[1], stroke[2] - stroke[0], stroke[3] - stroke[1], 0, 0.5f * stroke[4] + 0.5f, 0, 0, 0, 0, true};
+    const float length2 = s.dx * s.dx + s.dy * s.dy;
+    s.per_length2 = length2 > 1e-12f ? 1.0f / length2 : 0.0f;
+    s.low = std::min(stroke[0], stroke[2]) - s.reach, s.high = std::max(stroke[0], stroke[2]) + s.reach;
+    s.flat = !(std::fabs(s.dy) * 100.0f > std::fabs(s.dx));
+    if (s.flat) return s;
+    s.slope = s.dx / s.dy;
+    s.beside = s.reach * std::sqrt(1.0f + s.slope * s.slope);
+    return s;
+}
 
 // Cover 0..256 of kSpan pixels from (x, y) on, relative to the stroke's start.
 static inline void cover_span(const StrokeShape& s, float x, float y, std::int32_t* cover) {
@@ -39,15 +53,10 @@ static inline bool clip_range(float low, float high, std::int64_t length, std::i
     return *first <= *last;
 }
 
-static inline void draw_row(const Canvas& c, const StrokeShape& s, float low, float high, std::int64_t y,
-                            const std::uint8_t* colour) {
-    const float down = static_cast<float>(y) - s.y0;
-    if (s.dy != 0.0f) {
-        // Within the strip along the line; flat strokes keep the whole width.
-        const float middle = s.x0 + down * s.dx / s.dy, reach = s.reach * std::sqrt(1.0f + s.dx / s.dy * (s.dx / s.dy));
-        if (middle - reach > low) low = middle - reach;
-        if (middle + reach < high) high = middle + reach;
-    }
+static inline void draw_row(const Canvas& c, const StrokeShape& s, std::int64_t y, const std::uint8_t* colour) {
+    const float down = static_cast<float>(y) - s.y0, middle = s.x0 + down * s.slope;
+    const float low = s.flat ? s.low : std::max(s.low, middle - s.beside);
+    const float high = s.flat ? s.high : std::min(s.high, middle + s.beside);
     std::int64_t first, last;
     if (!clip_range(low, high, c.width, &first, &last)) return;
     std::uint8_t* row = c.bgr + y * c.row_bytes;
@@ -68,14 +77,10 @@ static inline bool is_sound(const float* stroke) {
 static void draw_strokes(const Canvas& canvas, const float* strokes, const std::uint8_t* colours, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i, strokes += 5) {
         if (!is_sound(strokes)) continue;
-        const float x0 = strokes[0], y0 = strokes[1], x1 = strokes[2], y1 = strokes[3];
-        const float dx = x1 - x0, dy = y1 - y0, length2 = dx * dx + dy * dy;
-        const StrokeShape shape{x0, y0, dx, dy, length2 > 1e-12f ? 1.0f / length2 : 0.0f, 0.5f * strokes[4] + 0.5f};
+        const StrokeShape shape = shape_of(strokes);
+        const float top = std::min(strokes[1], strokes[3]) - shape.reach, bottom = std::max(strokes[1], strokes[3]) + shape.reach;
         std::int64_t first, last;
-        if (!clip_range(std::min(y0, y1) - shape.reach, std::max(y0, y1) + shape.reach, canvas.height, &first, &last)) {
-            continue;
-        }
-        const float low = std::min(x0, x1) - shape.reach, high = std::max(x0, x1) + shape.reach;
-        for (std::int64_t y = first; y <= last; ++y) draw_row(canvas, shape, low, high, y, colours + 3 * i);
+        if (!clip_range(top, bottom, canvas.height, &first, &last)) continue;
+        for (std::int64_t y = first; y <= last; ++y) draw_row(canvas, shape, y, colours + 3 * i);
     }
 }

@@ -4,10 +4,11 @@
 namespace rt_hands {
 namespace RT_HANDS_LEVEL {
 
-#include "crop.inl"
 #include "decode.inl"
 #include "draw.inl"
 #include "lanes.inl"
+
+#include "crop.inl"
 #include "project.inl"
 #include "triangulate.inl"
 

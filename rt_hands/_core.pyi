@@ -63,6 +63,18 @@ def draw(image: NDArray[np.uint8], strokes: NDArray[np.floating], colours: NDArr
     Left out: strokes with a NaN or inf, beyond a million px, or of a width that is not above 0.
     """
 
+def extent(
+    points_px: NDArray[np.floating], least_score: float, turn_rad: float = 0.0
+) -> tuple[float, float, float, float, int]:
+    """The box round the points (N, 3: x, y, score) that score at least so much, and how many they are.
+
+    x0, y0, x1, y1 are along axes turned clockwise by turn_rad: x = cos * x' - sin * y', y = sin * x' + cos * y'.
+    NaN where one of the points is not finite, and where there is none.
+    """
+
+def mean_step(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Means over the ways from points a to points b, (N, 3: x, y, score) each: x, y, and the length; NaN for none."""
+
 def project(
     points: NDArray[_Float],
     K: ArrayLike,

@@ -138,7 +138,9 @@ class Pipeline:
         return replace(result, rig=tracked)
 
     def _tracker(self, frame: Frame) -> Tracker:
-        tracker = self._trackers.setdefault(frame.camera, Tracker())
+        tracker = self._trackers.get(frame.camera)
+        if tracker is None:
+            tracker = self._trackers[frame.camera] = Tracker()
         tracker.smooth = self.smooth
         return tracker
 

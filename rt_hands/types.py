@@ -76,6 +76,9 @@ class FrameSet:
         return next((f for f in self.frames if f.camera == camera), None)
 
 
+_ABSENT = np.tile(np.array([np.nan, np.nan, 0], np.float32), (N_POINTS, 1))
+
+
 def _no_scores() -> NDArray[np.float32]:
     return np.zeros(N_HANDS, np.float32)
 
@@ -100,9 +103,7 @@ class Hands2D:
     @staticmethod
     def empty() -> Hands2D:
         """No hand seen."""
-        points = np.full((N_POINTS, 3), np.nan, np.float32)
-        points[:, 2] = 0
-        return Hands2D(points, np.zeros(N_HANDS, bool))
+        return Hands2D(_ABSENT.copy(), np.zeros(N_HANDS, bool))
 
     def hand(self, hand: int) -> NDArray[np.float32]:
         """(85, 3) float32 view of hand 0 (right) or 1 (left)."""

@@ -83,6 +83,13 @@ def fuzz_draw(rng: Generator) -> None:
     _core.draw(twisted(rng, image), twisted(rng, strokes), twisted(rng, colours))  # type: ignore[arg-type]
 
 
+def fuzz_points(rng: Generator) -> None:
+    count = int(rng.integers(0, 9))
+    a, b = (twisted(rng, values(rng, (count, 3))) for _ in range(2))
+    _core.extent(a, *rng.normal(0, 300, 2))  # type: ignore[arg-type]
+    _core.mean_step(a, b)  # type: ignore[arg-type]
+
+
 def cameras(rng: Generator, views: int) -> list[object]:
     K = np.tile(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), (views, 1, 1))
     dist = rng.normal(0, 0.1, (views, 5)) if rng.integers(8) else values(rng, (views, 5))

@@ -161,3 +161,18 @@ def draw(image: NDArray, strokes: Array, colours: NDArray) -> NDArray:
         share = np.floor(256 * (width / 2 + 0.5 - away).clip(0, 1) + 0.5).astype(int)[..., None]
         out += (colour.astype(int) - out) * share + 128 >> 8
     return out.astype(np.uint8)
+
+
+def extent(points_px: Array, least_score: float, turn_rad: float) -> tuple[Array, int]:
+    """Box x0, y0, x1, y1 along turned axes round the points (N, 3) that score enough, and their number."""
+    c, s = np.cos(turn_rad), np.sin(turn_rad)
+    sure = points_px[points_px[:, 2] >= least_score, :2].astype(float) @ np.array([[c, -s], [s, c]])
+    if not len(sure) or not np.isfinite(sure).all():
+        return np.full(4, np.nan), len(sure)
+    return np.concatenate([sure.min(0), sure.max(0)]), len(sure)
+
+
+def mean_step(a: Array, b: Array) -> Array:
+    """Means over the ways from a to b, (N, 3) each, of which the third number does not count: x, y, length."""
+    way = b[:, :2].astype(float) - a[:, :2]
+    return np.array([*way.mean(0), np.linalg.norm(way, axis=1).mean()])

@@ -14,7 +14,15 @@ from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop, fill_input
-from rt_hands.tracking.crops import Box, box_of, crop_round, crops_beside, fine_search_crops, search_crops
+from rt_hands.tracking.crops import (
+    Box,
+    box_of,
+    crop_round,
+    crops_beside,
+    extent_of,
+    fine_search_crops,
+    search_crops,
+)
 from rt_hands.tracking.readings import joined
 from rt_hands.types import Hands2D
 
@@ -183,7 +191,7 @@ def test_crops_hold_the_hand_its_margin_and_turn_with_it(x, size, aspect, motion
     points = np.column_stack([upright @ np.array([[c, s], [-s, c]]) * size + x, np.ones(85)])
     crop = crop_round(points, 0.5, motion)
     assert abs(crop.turn_rad - turn) < 1e-6
-    assert crop.holds(points[:, :2])
+    assert crop.holds(*extent_of(points, 0.5, crop.turn_rad))
     assert crop.side >= 1.25 * 0.9 * size + 2 * motion - 1
 
 

@@ -21,7 +21,7 @@ from rt_hands.camera import Camera, Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.source import Source
 from rt_hands.capture.together import TogetherSource
-from rt_hands.display.view import draw_result
+from rt_hands.display.view import Canvas, draw_result
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.lift import lift
@@ -106,12 +106,12 @@ def run_loop(options: Options) -> dict[str, dict[str, float]]:
     cpm.engine.warm_up((1, 2))
     source = TogetherSource(cameras, rig.ids)
     pipeline = Pipeline(source, cpm, rig=rig, notice=lambda _: None)
-    hands, decode_ms, last = 0, [], 0
+    hands, decode_ms, last, canvas = 0, [], 0, Canvas()
     results = iter(pipeline)
     for _ in track(range(options.frames), "the loop", transient=True):
         result = next(results)
         with pipeline.clock.stage("draw"):
-            draw_result(result)
+            draw_result(result, canvas=canvas)
         decoded = sum(camera.decode_ns for camera in cameras)
         decode_ms.append((decoded - last) * 1e-6)
         last = decoded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import hypot
+from math import hypot, isfinite
 from typing import Final
 
 import cv2
@@ -28,6 +28,9 @@ from rt_hands.types import Hands2D, Image
 FINE_PX: Final = 130.0
 """Hands smaller than this are drawn without the dots, which would run into each other."""
 LABEL_STEP: Final = 0.05
+LEAST_SCORE: Final = 1e-9
+"""Absent points score 0: they have no part in a hand's size."""
+FARTHEST_PX: Final = 1e6
 WHITE: Final = (255, 255, 255)
 N_PARTS: Final = len(PART_COLOURS_RGB)
 
@@ -65,17 +68,22 @@ def paint_hands(out: Image, hands: Hands2D, style: Style | None = None, mirrored
 
 
 def _paint_hand(out: Image, points: NDArray[np.float32], side: int, style: Style) -> None:
-    shown = np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]) & (points[:, 2] >= style.least_score)
-    there = points[shown, :2]
-    if not len(there):
+    if style.least_score > 0:
+        points[points[:, 2] < style.least_score] = np.nan
+    x0, y0, x1, y1, count = _core.extent(points, LEAST_SCORE)
+    if count and not isfinite(x0):
+        points[~np.isfinite(points).all(1)] = np.nan
+        x0, y0, x1, y1, count = _core.extent(points, LEAST_SCORE)
+    if not count:
         return
-    size_px = float((there.max(0) - there.min(0)).max())
+    size_px = max(x1 - x0, y1 - y0)
     scale = style.scale or min(max(size_px / 190, 0.6), 2.5)
-    points[~shown] = np.nan
     plan = _plan(style.dense, size_px >= FINE_PX)
     _core.draw(out, plan.strokes(points, scale), plan.colours)
-    if style.labels and shown[0]:
-        _label(out, points[0, :2], there.mean(0), HANDS[side], scale)
+    if style.labels:
+        x, y, _ = points[0].tolist()
+        if abs(x) < FARTHEST_PX and abs(y) < FARTHEST_PX:
+            _label(out, (x, y), ((x0 + x1) / 2, (y0 + y1) / 2), HANDS[side], scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +141,10 @@ def _flat(colour: tuple[int, int, int], count: int) -> NDArray[np.float64]:
 
 
 def _label(
-    out: Image, wrist: NDArray[np.float32], middle: NDArray[np.float32], text: str, scale: float
+    out: Image, wrist: tuple[float, float], middle: tuple[float, float], text: str, scale: float
 ) -> None:
     """The side's name beyond the wrist, away from the fingers."""
-    x, y = wrist.tolist()
-    dx, dy = x - float(middle[0]), y - float(middle[1])
+    (x, y), (dx, dy) = wrist, (wrist[0] - middle[0], wrist[1] - middle[1])
     reach = 26 * scale / max(hypot(dx, dy), 1.0)
     # In steps, so that a few sizes serve every hand.
     size = round(0.55 * max(scale, 0.8) / LABEL_STEP) * LABEL_STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -62,12 +63,7 @@ def draw_result(result: Result, options: ViewOptions | None = None, canvas: Canv
     def draw_view(view: int) -> None:
         _draw_view(tiling.part(out, view), result, options, view)
 
-    if len(frames) >= MANY_VIEWS:
-        # OpenCV and the core draw without the interpreter's lock.
-        list(_pool().map(draw_view, range(len(frames))))
-    else:
-        for view in range(len(frames)):
-            draw_view(view)
+    _draw_each(draw_view, len(frames))
     if options.world is not None and result.rig is not None:
         orbit = Orbit(azimuth_deg=result.frames.t_ns * 1e-9 * TURN_DEG_S % 360)
         world = draw_world(result.rig.hands, options.world, orbit, (tiling.width, tiling.height))
@@ -77,7 +73,22 @@ def draw_result(result: Result, options: ViewOptions | None = None, canvas: Canv
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, "draw")
+    return ThreadPoolExecutor(1, "draw")
+
+
+def _draw_each(draw: Callable[[int], None], views: int) -> None:
+    """All views, where there are many with a helper: OpenCV and the core draw without the interpreter's lock."""
+    left = iter(range(views))
+
+    def work() -> None:
+        for view in left:
+            draw(view)
+
+    helper = _pool().submit(work) if views >= MANY_VIEWS else None
+    work()
+    # A helper that has found no processor by now isn't waited for.
+    if helper is not None and not helper.cancel():
+        helper.result()
 
 
 def _draw_view(out: Image, result: Result, options: ViewOptions, view: int) -> None:

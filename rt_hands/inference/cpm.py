@@ -36,6 +36,8 @@ class Read:
 
     def part(self, first: int, end: int) -> Read:
         """What it says of crops first .. end - 1."""
+        if (first, end) == (0, len(self.crops)):
+            return self
         at = slice(first, end)
         return Read(self.points_px[at], self.presence[at], self.crops[at], self.belief_maps[at])
 
@@ -97,7 +99,7 @@ class Cpm:
         return np.zeros((0, N_POINTS + 1, side, side), np.float32)
 
     def _decode(self, maps: NDArray[np.float32], crops: Sequence[Crop]) -> NDArray[np.float32]:
-        affine = np.stack([crop.picture_from_map(self.input_px, maps.shape[-1]) for crop in crops])
+        affine = np.array([crop.picture_from_map(self.input_px, maps.shape[-1]) for crop in crops])
         points = _core.decode_heatmaps(maps[:, :N_POINTS], affine=affine)
         return points.reshape(len(crops), N_HANDS, N_HAND, 3)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import atan2, cos, sin
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.inference.preprocess import Crop
 
 MARGIN: Final = 0.35
@@ -49,18 +52,14 @@ class Box:
 
 def box_of(points_px: NDArray[np.floating], least_score: float) -> Box | None:
     """Box round the points (N, 3: x, y, score) that score at least so much; None for fewer than four of them."""
-    sure = points_px[points_px[:, 2] >= least_score, :2]
-    if len(sure) < 4:
-        return None
-    x0, y0 = sure.min(0)
-    x1, y1 = sure.max(0)
-    return Box(float(x0), float(y0), float(x1), float(y1))
+    *box, count = _core.extent(points_px, least_score)
+    return Box(*box) if count >= 4 else None
 
 
 def turn_of(points_px: NDArray[np.floating]) -> float:
     """Where a hand (85, 2 or 3) points, from the wrist to the middle knuckle: rad clockwise from up."""
-    along = points_px[MIDDLE_MCP, :2] - points_px[0, :2]
-    return float(np.arctan2(along[0], -along[1]))
+    (x0, y0), (x1, y1) = points_px[[0, MIDDLE_MCP], :2].tolist()
+    return atan2(x1 - x0, y0 - y1)
 
 
 def crop_round(points_px: NDArray[np.floating], least_score: float, motion_px: float = 0.0) -> Crop:
@@ -69,18 +68,22 @@ def crop_round(points_px: NDArray[np.floating], least_score: float, motion_px: f
     It holds the points that score enough, with a margin, and is wider by how far the hand may have moved.
     """
     turn = turn_of(points_px)
-    c, s = np.cos(turn), np.sin(turn)
-    rotation = np.array([[c, -s], [s, c]])
-    local = sure_of(points_px, least_score) @ rotation
-    low, high = local.min(0), local.max(0)
-    x, y = rotation @ ((low + high) / 2)
-    return Crop.around((x, y), float((high - low).max()) * (1 + MARGIN) + 2 * motion_px, turn)
+    c, s = cos(turn), sin(turn)
+    x0, y0, x1, y1 = extent_of(points_px, least_score, turn)
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    side = max(x1 - x0, y1 - y0) * (1 + MARGIN) + 2 * motion_px
+    return Crop.around((c * x - s * y, s * x + c * y), side, turn)
 
 
-def sure_of(points_px: NDArray[np.floating], least_score: float) -> NDArray[np.floating]:
-    """(N, 2) of the points (85, 3) that score enough; all of them where hardly any do."""
-    sure = points_px[points_px[:, 2] >= least_score, :2]
-    return sure if len(sure) >= 4 else points_px[:, :2]
+def extent_of(
+    points_px: NDArray[np.floating], least_score: float, turn_rad: float
+) -> tuple[float, float, float, float]:
+    """Box along turned axes, see `_core.extent`, of the points (85, 3) that score enough; all where hardly any do."""
+    *box, count = _core.extent(points_px, least_score, turn_rad)
+    if count < 4:
+        *box, _ = _core.extent(points_px, -np.inf, turn_rad)
+    x0, y0, x1, y1 = box
+    return x0, y0, x1, y1
 
 
 def crops_beside(points_px: NDArray[np.floating], least_score: float) -> list[Crop]:
@@ -95,6 +98,7 @@ def crops_beside(points_px: NDArray[np.floating], least_score: float) -> list[Cr
     ]
 
 
+@lru_cache(64)
 def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     """Windows that find a hand of ordinary size: the whole picture as a square, then squares of its shorter side.
 
@@ -108,6 +112,7 @@ def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     return (whole, *_tiles(size_px, max(min(size_px), max(size_px) // 3)))
 
 
+@lru_cache(64)
 def fine_search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     """Windows for small hands: squares of 0.6 of the shorter side in a grid; none for small pictures."""
     if min(size_px) <= 400:

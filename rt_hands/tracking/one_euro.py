@@ -47,12 +47,13 @@ class OneEuro:
         dt = (t_ns - self._t_ns) * 1e-9
         if dt <= 0:
             return self._points
-        speed = (points - self._points) / dt
-        self._speed = self._speed + _share(self.smoothing.d_cutoff_hz, dt) * (speed - self._speed)
+        step = points - self._points
+        kept = 1 - _share(self.smoothing.d_cutoff_hz, dt)
+        self._speed = kept * self._speed + (1 - kept) / dt * step
         # One cutoff for all axes of a point: filtering them apart bends straight paths.
-        sizes_per_s = np.linalg.norm(self._speed, axis=1, keepdims=True) / max(size_px, 1.0)
-        share = _share(self.smoothing.min_cutoff_hz + self.smoothing.beta * sizes_per_s, dt)
-        self._points = self._points + share * (points - self._points)
+        sizes_per_s = np.sqrt((self._speed * self._speed).sum(1, keepdims=True)) / max(size_px, 1.0)
+        step *= _share(self.smoothing.min_cutoff_hz + self.smoothing.beta * sizes_per_s, dt)
+        self._points = self._points + step
         self._t_ns = t_ns
         return self._points
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.inference.cpm import Read
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.tracking.crops import Box, box_of
@@ -110,8 +111,8 @@ def hands_in(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Spot]:
 
 def distance(a: Sighting, b: Sighting) -> float:
     """Mean distance of corresponding joints, in sizes of the smaller hand."""
-    apart = np.hypot(*(a.points_px[:N_JOINTS, :2] - b.points_px[:N_JOINTS, :2]).T).mean()
-    return float(apart) / max(min(a.box.size_px, b.box.size_px), 1.0)
+    *_, apart = _core.mean_step(a.points_px[:N_JOINTS], b.points_px[:N_JOINTS])
+    return apart / max(min(a.box.size_px, b.box.size_px), 1.0)
 
 
 def are_two(a: Sighting, b: Sighting, limits: Thresholds) -> bool:

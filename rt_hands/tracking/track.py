@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import hypot, log
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.layout import N_HAND, N_JOINTS
 from rt_hands.tracking.crops import Box, box_of
 from rt_hands.tracking.one_euro import OneEuro
@@ -74,7 +76,7 @@ class Track:
 
     def motion_px(self, t_ns: int) -> float:
         """How far it goes between the last frame and a time."""
-        return float(np.hypot(*self.velocity_px_s)) * max(t_ns - self.seen_ns, 0) * 1e-9
+        return hypot(*self.velocity_px_s.tolist()) * max(t_ns - self.seen_ns, 0) * 1e-9
 
     def start(self, sighting: Sighting, t_ns: int) -> None:
         """A new hand; `follow` in the next frame confirms it."""
@@ -93,16 +95,16 @@ class Track:
         """The same hand in the next frame."""
         dt = (t_ns - self.seen_ns) * 1e-9
         if dt > 0 and self.box is not None:
-            moved = sighting.points_px[:N_JOINTS, :2].mean(0) - self.points_px[:N_JOINTS, :2].mean(0)
-            self.velocity_px_s += VELOCITY_SHARE * (moved / dt - self.velocity_px_s)
+            x, y, _ = _core.mean_step(self.points_px[:N_JOINTS], sighting.points_px[:N_JOINTS])
+            self.velocity_px_s += VELOCITY_SHARE * (np.array((x / dt, y / dt)) - self.velocity_px_s)
         self._take(sighting, t_ns)
         self.confirmed = True
 
     def weigh_side(self, spot: Spot, side: int) -> None:
         """Add one frame's evidence that this hand is of its side."""
         own, other = spot.evidence(side), spot.evidence(1 - side)
-        ratio = float(np.clip(np.log((own + 0.02) / (other + 0.02)), -2, 2))
-        self.side_log_ratio = float(np.clip(self.side_log_ratio + SIDE_STEP * ratio, -SIDE_CAP, SIDE_CAP))
+        ratio = min(max(log((own + 0.02) / (other + 0.02)), -2.0), 2.0)
+        self.side_log_ratio = min(max(self.side_log_ratio + SIDE_STEP * ratio, -SIDE_CAP), SIDE_CAP)
 
     def _take(self, sighting: Sighting, t_ns: int) -> None:
         self.state = State.SEEN

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops, sure_of
+from rt_hands.tracking.crops import crop_round, crops_beside, extent_of, fine_search_crops, search_crops
 from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
@@ -134,7 +134,7 @@ class Tracker:
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
             # A slow camera leaves time for more: at 6 fps one window a frame would take a second and a half.
-            windows = int(np.clip(interval_ms / WINDOW_MS, 1, MOST_WINDOWS))
+            windows = int(min(max(interval_ms / WINDOW_MS, 1), MOST_WINDOWS))
             looks += [Look(self._next_window(size_px)) for _ in range(windows)]
         return looks
 
@@ -146,7 +146,7 @@ class Tracker:
         track, least = self._tracks[hand], self.limits.point_in_box
         points, last = track.predicted(t_ns), self._crops.get(hand)
         crop = crop_round(points, least, track.motion_px(t_ns))
-        if last is not None and _nearly(crop, last) and last.holds(sure_of(points, least)):
+        if last is not None and _nearly(crop, last) and last.holds(*extent_of(points, least, last.turn_rad)):
             crop = last
         self._crops[hand] = crop
         return Look(crop, hand)

@@ -1,0 +1,48 @@
+// Small sums over the points of one hand, for tracking: in Python each costs a dozen array calls a frame.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+namespace rt_hands {
+
+// Smallest upright box, seen from axes turned clockwise by an angle, round those of points (count, 3: x, y, score) that
+// score at least so much. x = c x' - s y', y = s x' + c y' with c, s of the angle. NaN where a coordinate is not finite.
+struct Extent {
+    double x0, y0, x1, y1;
+    std::int64_t count;
+};
+
+inline Extent extent(const double* points, std::int64_t count, double least_score, double turn_rad) {
+    const double c = std::cos(turn_rad), s = std::sin(turn_rad), inf = std::numeric_limits<double>::infinity();
+    Extent box{inf, inf, -inf, -inf, 0};
+    bool finite = true;
+    for (std::int64_t i = 0; i < count; ++i, points += 3) {
+        if (!(points[2] >= least_score)) continue;
+        const double x = c * points[0] + s * points[1], y = c * points[1] - s * points[0];
+        finite = finite && std::isfinite(x) && std::isfinite(y);
+        box.x0 = x < box.x0 ? x : box.x0, box.x1 = x > box.x1 ? x : box.x1;
+        box.y0 = y < box.y0 ? y : box.y0, box.y1 = y > box.y1 ? y : box.y1;
+        ++box.count;
+    }
+    if (!finite || box.count == 0) box.x0 = box.y0 = box.x1 = box.y1 = std::numeric_limits<double>::quiet_NaN();
+    return box;
+}
+
+// Means over the ways from a[i] to b[i], rows of (count, 3): x, y and one more that does not count. NaN for none.
+struct MeanStep {
+    double x, y, length;
+};
+
+inline MeanStep mean_step(const double* a, const double* b, std::int64_t count) {
+    MeanStep sum{0, 0, 0};
+    for (std::int64_t i = 0; i < count; ++i, a += 3, b += 3) {
+        const double x = b[0] - a[0], y = b[1] - a[1];
+        sum.x += x, sum.y += y, sum.length += std::hypot(x, y);
+    }
+    const auto number = static_cast<double>(count);
+    return {sum.x / number, sum.y / number, sum.length / number};
+}
+
+}  // namespace rt_hands

@@ -1,0 +1,48 @@
+"""extent and mean_step against their NumPy twins, and what may be wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rt_hands import _core
+
+
+def hand(seed: int, dtype: str = "f4") -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.column_stack([rng.normal(300, 80, (85, 2)), rng.random(85)]).astype(dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 999), st.floats(-0.1, 1.1), st.floats(-4, 4), st.sampled_from(["f4", "f8"]))
+def test_extent_is_its_twin(seed: int, least: float, turn: float, dtype: str) -> None:
+    points = hand(seed, dtype)
+    *box, count = _core.extent(points, least, turn)
+    wanted, number = reference.extent(points, least, turn)
+    assert count == number
+    np.testing.assert_allclose(box, wanted, atol=1e-9)
+
+
+def test_points_that_are_nowhere_leave_no_box() -> None:
+    points = hand(0)
+    points[3] = np.nan, np.nan, 0.0  # absent: it does not count
+    assert np.isfinite(_core.extent(points, 0.01)[:4]).all()
+    points[4] = np.nan, 5, 1.0
+    assert np.isnan(_core.extent(points, 0.01)[:4]).all()
+    assert _core.extent(points[:0], 0.0)[4] == 0 and np.isnan(_core.extent(points, 2.0)[0])
+
+
+@given(st.integers(0, 999))
+def test_mean_step_is_its_twin(seed: int) -> None:
+    a, b = hand(seed), hand(seed + 1, "f8")
+    np.testing.assert_allclose(_core.mean_step(a, b), reference.mean_step(a, b), atol=1e-10)
+
+
+def test_wrong_arrays_are_named() -> None:
+    with pytest.raises(ValueError, match=r"points_px must be \(N, 3\)"):
+        _core.extent(hand(0)[:, :2], 0.1)
+    with pytest.raises(ValueError, match="N = 85"):
+        _core.mean_step(hand(0), hand(0)[:5])
