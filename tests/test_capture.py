@@ -144,8 +144,11 @@ def test_unusable_files_are_one_sentence(tmp_path, name, content, sentence):
 def test_mp4_without_its_index_is_one_sentence(tmp_path, video):
     path = tmp_path / "cut.mp4"
     path.write_bytes(video.read_bytes()[:900])
-    with pytest.raises(SourceError, match=r"cut\.mp4"), VideoSource(path) as source:
-        list(source)
+    with pytest.raises(SourceError, match=r"cut\.mp4 .*: the recording or a copy was cut off\.$"):
+        VideoSource(path)
+    path.write_bytes(b"something else entirely")
+    with pytest.raises(SourceError, match=r"cut\.mp4 can't be read as a video: [^.]*\.$"):
+        VideoSource(path)
 
 
 def test_sound_without_pictures_is_refused(tmp_path):

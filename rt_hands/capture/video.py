@@ -14,6 +14,7 @@ from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
+CUT_OFF = " Its index, written last, is missing: the recording or a copy was cut off."
 NETWORK_TIMEOUT_S = 10.0
 """For opening a stream and for each read from it."""
 
@@ -26,10 +27,11 @@ def open_container(address: str) -> Any:
     try:
         container = av.open(address, timeout=NETWORK_TIMEOUT_S if is_url else None)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{address} can't be read as a video: {_reason(error)}.") from error
+        cut = "" if is_url else _cut_off(Path(address))
+        raise SourceError(f"{address} can't be read as a video: {_reason(error)}.{cut}") from error
     if not container.streams.video:
         container.close()
-        raise SourceError(f"{address} holds no video stream.")
+        raise SourceError(f"{address} holds no video stream.{'' if is_url else _cut_off(Path(address))}")
     return container
 
 
@@ -43,6 +45,21 @@ def _check_file(path: Path) -> None:
         raise SourceError(f"{path} can't be opened: {error.strerror}. Check its permissions.") from error
     if empty:
         raise SourceError(f"{path} is empty (0 bytes): the recording was never written.")
+
+
+def _cut_off(path: Path) -> str:
+    """What else to say of an MP4 or MOV file that ends before its index, which most programs write last."""
+    found = set()
+    with path.open("rb") as file:
+        while len(head := file.read(8)) == 8:
+            size, name = int.from_bytes(head[:4], "big"), head[4:]
+            found.add(name)
+            if size == 1:  # a 64-bit size follows
+                size = int.from_bytes(file.read(8), "big") - 8
+            if size < 8 or not name.isalnum():
+                break
+            file.seek(size - 8, 1)
+    return CUT_OFF if b"ftyp" in found and b"moov" not in found else ""
 
 
 def _reason(error: BaseException) -> str:
