@@ -49,17 +49,17 @@ def _check_file(path: Path) -> None:
 
 def _cut_off(path: Path) -> str:
     """What else to say of an MP4 or MOV file that ends before its index, which most programs write last."""
-    found = set()
+    whole, length = set(), path.stat().st_size
     with path.open("rb") as file:
         while len(head := file.read(8)) == 8:
             size, name = int.from_bytes(head[:4], "big"), head[4:]
-            found.add(name)
             if size == 1:  # a 64-bit size follows
                 size = int.from_bytes(file.read(8), "big") - 8
-            if size < 8 or not name.isalnum():
+            if size < 8 or file.tell() + size - 8 > length:
                 break
+            whole.add(name)
             file.seek(size - 8, 1)
-    return CUT_OFF if b"ftyp" in found and b"moov" not in found else ""
+    return CUT_OFF if b"ftyp" in whole and b"moov" not in whole else ""
 
 
 def _reason(error: BaseException) -> str:
