@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
+
+PLACES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""No room, no right to write: nothing that the program could have known."""
 
 
 class RtHandsError(Exception):
@@ -23,11 +28,19 @@ class SourceError(RtHandsError, OSError):
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command's `main`; an RtHandsError becomes one line on stderr and exit code 2, Ctrl-C 130."""
+    """Run a command's `main`; an RtHandsError becomes one line on stderr and exit code 2, Ctrl-C 130.
+
+    So does a disk that is full or may not be written, wherever a command meets it; other OSErrors are mistakes of ours.
+    """
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except RtHandsError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in PLACES:
+            raise
+        print(f"error: {error.filename or 'A file'} can't be written: {error.strerror}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

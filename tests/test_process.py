@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -115,6 +117,22 @@ def test_a_result_is_not_replaced_unasked(take, run, tmp_path, capsys):
 def test_faults_are_one_sentence(take, run, capsys, words, sentence):
     assert run(*(word.format(take=take) for word in words)) == 2
     assert capsys.readouterr().err == f"error: {sentence}\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_one_sentence_and_the_work_is_kept(
+    take, run, tmp_path, capsys, monkeypatch, code
+):
+    def refuse(path, _):
+        raise OSError(code, os.strerror(code), str(path))
+
+    out = tmp_path / "hands.csv"
+    monkeypatch.setattr("rt_hands.formats.tables.write_atomically", refuse)
+    assert run(take, "--out", out, "--quick") == 2
+    assert f"error: {out} can't be written: {os.strerror(code)}." in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(take, "--out", out, "--quick") == 0 and len(load_hands(out)) == COUNT
+    assert f"{COUNT} of {COUNT} FrameSets are there from an earlier run" in capsys.readouterr().err
 
 
 def test_missing_pyarrow_is_told_before_the_work(take, run, capsys, monkeypatch):
