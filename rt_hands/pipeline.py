@@ -13,13 +13,18 @@ from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
 from rt_hands.inference.cpm import Cpm, Read
-from rt_hands.layout import N_POINTS
+from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.watch import RigWatch
 from rt_hands.rig_detector import RigDetector
 from rt_hands.tracking.rig import RigTracked, RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
 from rt_hands.types import Frame, FrameSet, Hands2D
+
+SLOW_NS = 90_000_000
+"""Between frames: where hands are missing, the Detector, some tenths of a second a view, may look for them."""
+DETECT_EVERY_NS, MOST_FRUITLESS = 1_000_000_000, 5
+"""So often of a live source; of a recording at every frame until it has found nothing new so many times in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,9 @@ class Pipeline:
         self._rig_tracker = RigTracker(rig) if rig is not None else None
         self._watch = RigWatch(rig) if rig is not None else None
         self._checked: set[str] = set()
+        self._last_ns: int | None = None
+        self._detected_ns: int | None = None
+        self._fruitless = 0
 
     def __iter__(self) -> Iterator[Result]:
         frame_sets = iter(self.source)
@@ -98,6 +106,10 @@ class Pipeline:
         """The hands in one FrameSet."""
         if self.source.still:
             return self._found(frames)
+        if self._worth_detecting(frames):
+            found = self._found(frames)
+            if self._has_more_hands(found):
+                return self._lifted(self._adopted(found))
         plans = [self._tracker(frame).plan(frame.size_px, frame.t_ns) for frame in frames.frames]
         jobs = [
             (frame.image_bgr, look.crop)
@@ -113,6 +125,36 @@ class Pipeline:
                 views.append(self._tracker(frame).update(looks, part, frame.t_ns))
                 beliefs.append(self._beliefs(part, looks))
         return self._lifted(Result(frames, tuple(views), tuple(beliefs)))
+
+    def _worth_detecting(self, frames: FrameSet) -> bool:
+        """Whether hands are missing and the cameras slow: a search by windows takes many frames."""
+        last_ns, self._last_ns = self._last_ns, frames.t_ns
+        missing = not self._hands_now(frames).all()
+        self._fruitless *= missing
+        soon = self._detected_ns is not None and frames.t_ns - self._detected_ns < DETECT_EVERY_NS
+        waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS)
+        return missing and not waits and last_ns is not None and frames.t_ns - last_ns >= SLOW_NS
+
+    def _hands_now(self, frames: FrameSet) -> NDArray[np.bool_]:
+        """(2,) which hands the rig has; without one both or none, as anything is followed: people may show one hand."""
+        if self._rig_tracker is not None:
+            return self._rig_tracker.hands.present
+        trackers = [self._tracker(frame) for frame in frames.frames]
+        return np.full(N_HANDS, any(t.follows(hand) for t in trackers for hand in range(N_HANDS)))
+
+    def _has_more_hands(self, found: Result) -> bool:
+        self._detected_ns = found.frames.t_ns
+        views = [found.rig.hands] if found.rig is not None else [view.measured for view in found.views]
+        more = np.any([view.present for view in views], axis=0).sum() > self._hands_now(found.frames).sum()
+        self._fruitless += not more
+        return bool(more)
+
+    def _adopted(self, found: Result) -> Result:
+        """Hands that the Detector found, for the trackers to follow."""
+        pairs = zip(found.frames.frames, found.views, strict=True)
+        with self.clock.stage("track"):
+            views = tuple(self._tracker(frame).adopt(view.measured, frame.t_ns) for frame, view in pairs)
+        return replace(found, views=views)
 
     def _lifted(self, result: Result) -> Result:
         """The result with its hands in 3D, where there is a rig."""

@@ -58,6 +58,8 @@ class Options:
     """Its videos, or its session's folder."""
     clock_offset_ms: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Of the real rig's cameras, ID=MS; goes before the rig file's own."""
+    smooth: bool = False
+    """Smooth the hands of the real rig over time, as `live` does."""
     max_frames: int | None = None
     """Pictures of each camera of the real rig."""
     pictures: Path | None = None
@@ -79,7 +81,9 @@ def main(argv: Sequence[str]) -> int:
         figures |= _rendered(options, cpm)
     if options.rig and cpm is not None:
         rig = load_rig(options.rig).with_clock_offsets(read_offsets(options.clock_offset_ms))
-        real = real_figures(evaluate_real(cpm, options.source, rig, options.max_frames, options.pictures))
+        real = real_figures(
+            evaluate_real(cpm, options.source, rig, options.max_frames, options.pictures, options.smooth)
+        )
         figures |= real
         Console().print(_real_table(real))
     if options.json:

@@ -42,13 +42,16 @@ class RealFigures:
 
 
 def evaluate_real(
-    cpm: Cpm, sources: Sequence[str], rig: Rig, last: int | None, pictures: Path | None
+    cpm: Cpm, sources: Sequence[str], rig: Rig, last: int | None, pictures: Path | None, smooth: bool = False
 ) -> RealFigures:
-    """Follow the hands through a real session. last: first picture of a camera that is no longer used."""
+    """Follow the hands through a real session. last: first picture of a camera that is no longer used.
+
+    smooth: as shown to users; it lags, by pixels at 6 fps, which says nothing of geometry.
+    """
     figures = RealFigures()
     before = Hands3D.empty()
     with open_source(sources, cameras=rig.ids, clock_offset_ms=rig.clock_offset_ms) as source:
-        for result in Pipeline(source, cpm, rig=rig.subset(source.cameras)):
+        for result in Pipeline(source, cpm, smooth, rig=rig.subset(source.cameras)):
             if last is not None and max(frame.index for frame in result.frames.frames) >= last:
                 break
             if len(result.frames.frames) < 2 or result.rig is None:

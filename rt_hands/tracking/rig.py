@@ -81,6 +81,11 @@ class RigTracker:
         for one_euro in self._filters:
             one_euro.reset()
 
+    @property
+    def hands(self) -> Hands3D:
+        """The last ones, with held hands in them."""
+        return self._last
+
     def update(
         self, views: Mapping[str, Hands2D], t_ns: int, times_ns: Mapping[str, int] | None = None
     ) -> RigTracked:

@@ -96,6 +96,17 @@ class Tracker:
             track.lose()
         self._crops, self._hints, self._last_ns, self._searched_ns = {}, [], None, None
 
+    def adopt(self, hands: Hands2D, t_ns: int) -> Tracked:
+        """Follow a Detector's hands in this frame from now on, and no others."""
+        self.reset()
+        self._last_ns = t_ns
+        for hand in np.flatnonzero(hands.present).tolist():
+            track = self._tracks[hand]
+            track.hold_at(hands.hand(hand), t_ns, self.limits.point_in_box)
+            if track.alive:
+                track.state, track.presence = State.SEEN, float(hands.presence[hand])
+        return self._report(t_ns)
+
     def tell(self, hand: int, points_px: NDArray[np.float32], t_ns: int) -> None:
         """Place a lost hand where the other views of a rig see it: (85, 3). The next frames confirm or drop it."""
         if not self._tracks[hand].alive:
