@@ -155,10 +155,15 @@ def summary(parts: Mapping[str, Any]) -> list[str]:
     ]
     machine = parts["hands"]["machine"]
     lead = (
-        f"From JPEG to joints on {machine['processor']}, {machine['cores']} cores; the last two clips are single "
-        "pictures, in which the hands are searched anew, and MediaPipe chose them (only those where it found two hands "
-        "were kept). All figures: [docs/REPORT.md](docs/REPORT.md)."
+        f"From JPEG to joints on {machine['processor']}, {machine['cores']} cores, by "
+        "`python -m rt_hands.bench report`; its other figures: [docs/REPORT.md](docs/REPORT.md). In videos the first "
+        "pictures count too, in which a hand is still being found."
     )
+    if parts["hands"].get("notes"):
+        lead += (
+            " Clips called pictures are single ones, in which hands are searched anew; MediaPipe chose them: only "
+            "those where it found two hands were kept."
+        )
     return [lead, "", *_table(rows)[:-1]]
 
 
