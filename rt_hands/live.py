@@ -20,7 +20,7 @@ from rich.table import Table
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
-from rt_hands.capture.offsets import read_offsets, told_offsets
+from rt_hands.capture.offsets import kept_offsets, read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
@@ -102,13 +102,16 @@ def main(argv: Sequence[str]) -> int:
     realtime = _is_on(options.realtime, no_window is None and not writes)
     offset_ms = read_offsets(options.clock_offset_ms)
     rig = load_rig(options.rig) if options.rig else None
+    given = told_offsets(rig) | offset_ms
     with open_source(
         options.source,
         realtime,
         options.camera,
         cameras=rig.ids if rig else (),
-        clock_offset_ms=told_offsets(rig) | offset_ms,
+        clock_offset_ms=given,
     ) as source:
+        if sentence := kept_offsets(rig, given, source.clock_offset_ms):
+            to_stderr(sentence)
         rig = _fitting(rig or _rig_of(source), source, offset_ms)
         save = options.save
         if options.window and no_window and not writes:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
-from rt_hands.capture.offsets import in_words, told_offsets
+from rt_hands.capture.offsets import kept_offsets, told_offsets
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.session_info import SessionInfo
@@ -63,10 +63,8 @@ class Session:
         if self.rig is not None:
             known = {c: ms for c, ms in in_use.items() if c in self.rig.ids}
             self.rig = self.rig.with_clock_offsets(known | dict(clock_offset_ms or {}))
-        if rig is not None and not given and in_words(in_use):
-            notice(
-                f"The rig says nothing of the cameras' clocks: the session's own offsets stay, {in_words(in_use)} ms."
-            )
+        if sentence := kept_offsets(rig, given, in_use):
+            notice(sentence)
 
     @property
     def cameras(self) -> tuple[str, ...]:

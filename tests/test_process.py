@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from standin import TEMPLATE_UV, PaintedHand, picture, worst_px
 from test_camera import camera
 
@@ -139,6 +141,21 @@ def test_missing_pyarrow_is_told_before_the_work(take, run, capsys, monkeypatch)
     monkeypatch.setattr(process.importlib.util, "find_spec", lambda _: None)
     assert run(take) == 2
     assert "pip install 'rt_hands[export]'. Or give --out hands.csv." in capsys.readouterr().err
+
+
+def test_the_larger_network_is_taken_where_it_is_packaged_and_a_line_says_which(tmp_path, monkeypatch):
+    from rt_hands.inference import models
+
+    console = Console(file=io.StringIO(), width=200)
+    for module in (process, models):
+        monkeypatch.setattr(module, "weights_dir", lambda: tmp_path)
+    (tmp_path / "cpm_light.onnx").write_bytes(b"")
+    assert process.best_model(console).name == "cpm_light.onnx"
+    (tmp_path / "cpm_quality.onnx").write_bytes(b"")
+    assert process.best_model(console).name == "cpm_quality.onnx"
+    lines = console.file.getvalue().splitlines()
+    assert "the default one; a larger one, quality, is not in this installation" in lines[0]
+    assert lines[1] == "Network: quality, the larger one."
 
 
 # --- cut off and resumed ----------------------------------------------------------------------------------

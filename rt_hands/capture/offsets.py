@@ -30,6 +30,15 @@ def in_words(offset_ms: Mapping[str, float]) -> str:
     return ", ".join(f"{camera}={ms:g}" for camera, ms in offset_ms.items() if ms)
 
 
+def kept_offsets(rig: Rig | None, given: Mapping[str, float], in_use: Mapping[str, float]) -> str:
+    """A sentence for the user where a rig was given that says nothing of clocks, and the session's own offsets stay."""
+    if rig is None or given or not in_words(in_use):
+        return ""
+    return (
+        f"The rig says nothing of the cameras' clocks: the session's own offsets stay, {in_words(in_use)} ms."
+    )
+
+
 def read_offsets(words: Sequence[str]) -> dict[str, float]:
     """What a user typed, `ID=MS` a word, as {camera: ms}. Raises InvalidInput with an example."""
     found = {}
