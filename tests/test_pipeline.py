@@ -1,0 +1,156 @@
+"""Pipeline, consumers and clocks on painted hands."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+
+import numpy as np
+import pytest
+from standin import worst_px
+from test_live import Painted, pair
+
+from rt_hands.clock import RateMeter, StageClock
+from rt_hands.consumers import JsonLines, Worker, as_record, close_all
+from rt_hands.display.view import Canvas, ViewOptions, draw_result
+from rt_hands.errors import SourceError
+from rt_hands.pipeline import Pipeline
+from rt_hands.tracking.track import State
+from rt_hands.types import FrameSet
+
+
+@pytest.fixture
+def results(standin_cpm):
+    pipeline = Pipeline(Painted(6), standin_cpm)
+    return pipeline, list(pipeline)
+
+
+def test_all_views_are_one_engine_call(standin_cpm, monkeypatch):
+    batches = []
+    call = type(standin_cpm).__call__
+    monkeypatch.setattr(
+        type(standin_cpm),
+        "__call__",
+        lambda self, jobs, *rest: batches.append(len(jobs)) or call(self, jobs, *rest),
+    )
+    found = list(Pipeline(Painted(6, cameras=("a", "b", "c")), standin_cpm))
+    assert len(batches) == 6 and batches[3:] == [6, 6, 6]
+    assert all(view.states == (State.SEEN, State.SEEN) for view in found[-1].views)
+    for view in found[-1].views:
+        # Measured: 4 px.
+        assert worst_px(view.measured, *pair(5)) < 7
+
+
+def test_views_may_come_and_go(standin_cpm):
+    class Gappy(Painted):
+        def __iter__(self):
+            for frames in super().__iter__():
+                yield frames if frames.index % 3 else FrameSet(frames.frames[:1], frames.index)
+
+    found = list(Pipeline(Gappy(9, cameras=("a", "b")), standin_cpm))
+    assert [len(result.views) for result in found] == [1, 2, 2] * 3
+    assert found[-1].views[1].states == (State.SEEN, State.SEEN)
+
+
+def test_beliefs_are_kept_when_asked_and_survive_the_next_frame(standin_cpm):
+    found = list(Pipeline(Painted(4), standin_cpm, keep_beliefs=True))
+    belief = found[2].beliefs[0][0]
+    assert belief.maps.shape == (170, 45, 45) and belief.maps.base is None
+    out = draw_result(found[2], ViewOptions(belief=True))
+    assert (out != draw_result(found[2])).any()
+
+
+def test_a_canvas_drawn_on_again_shows_what_a_new_picture_would(standin_cpm):
+    class Gappy(Painted):
+        def __iter__(self):
+            for frames in super().__iter__():
+                yield FrameSet(frames.frames[: 1 + frames.index % 5], frames.index)
+
+    canvas = Canvas()
+    for result in Pipeline(Gappy(12, cameras=("a", "b", "c", "d", "e")), standin_cpm):
+        for mirror in (False, True):
+            options = ViewOptions(mirror=mirror)
+            np.testing.assert_array_equal(draw_result(result, options, canvas), draw_result(result, options))
+
+
+def test_slow_consumer_drops_and_counts_or_waits(results):
+    class Slow:
+        name = "slow"
+
+        def __init__(self):
+            self.taken, self.gate = [], threading.Event()
+
+        def accept(self, result):
+            self.gate.wait(5)
+            self.taken.append(result.frames.index)
+
+        def close(self):
+            pass
+
+    slow = Slow()
+    worker = Worker(slow, wait=False)
+    for _ in range(5):
+        for result in results[1]:
+            worker.offer(result)
+    slow.gate.set()
+    worker.close()
+    assert worker.dropped > 0 and worker.dropped + len(slow.taken) == 30
+
+
+def test_consumer_that_fails_is_heard(results):
+    class Broken:
+        name = "broken"
+        closed = False
+
+        def accept(self, result):
+            raise SourceError("The disk is full.")
+
+        def close(self):
+            self.closed = True
+
+    broken = Broken()
+    worker = Worker(broken, wait=True)
+    with pytest.raises(SourceError, match="disk is full"):
+        for _ in range(50):
+            worker.offer(results[1][0])
+    with pytest.raises(SourceError, match="disk is full"):
+        close_all([worker])
+    assert broken.closed
+
+
+def test_records_are_strict_json(results):
+    result = results[1][0]
+    record = as_record(result.frames.frames[0], result.shown(0))
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["points"] == [None] * 170
+
+
+def test_json_lines_to_stdout_leave_it_open(monkeypatch, results):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    consumer = JsonLines("-")
+    consumer.accept(results[1][-1])
+    consumer.close()
+    assert not out.closed and out.getvalue().count("\n") == 1
+
+
+def test_rate_is_frames_over_span():
+    rate = RateMeter()
+    assert rate.fps == 0
+    for t_ms in (0, 10, 20, 1000):
+        rate.tick(t_ms * 1_000_000)
+    # The mean of 1 / interval would say 67.
+    assert rate.fps == pytest.approx(3.0)
+
+
+def test_clock_gives_percentiles_of_what_it_was_told():
+    clock = StageClock()
+    for ms in range(1, 101):
+        clock.add("infer", ms * 1_000_000)
+    assert clock.percentiles_ms()["infer"] == pytest.approx((50.5, 95.05, 99.01))
+    assert clock.latest_ms("infer") == 100 and np.isnan(clock.latest_ms("draw"))
+    with pytest.raises(KeyError), clock.stage("fails"):
+        raise KeyError
+    assert len(clock.durations_ms("fails")) == 1
