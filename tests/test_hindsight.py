@@ -65,13 +65,25 @@ def test_a_hand_that_both_trackers_missed_is_found_on_its_way(standin_cpm):
     forward = np.stack([tracked(*pair(i)[i in gap :]) for i in range(count)])[:, None]
     expected = places(forward, nothing(count), *times(count))
     assert [len(here) for here in expected] == [2] * count
-    assert all(place.measured == (i not in gap) for i, here in enumerate(expected) for place in here[:1])
+    assert all(place.seen_by == (i not in gap) for i, here in enumerate(expected) for place in here[:1])
     hands = read(standin_cpm, expected, [picture(*pair(i), size_px=SIZE) for i in range(count)])
     for i, found in enumerate(hands):
         assert found.present.all() and worst_px(found, *pair(i)) < 4
     # Where there is no hand on the way, none is made up.
     gone = read(standin_cpm, expected, [picture(*pair(i)[i in gap :], size_px=SIZE) for i in range(count)])
     assert [found.present.tolist() for found in gone] == [[i not in gap, True] for i in range(count)]
+
+
+def test_what_both_trackers_saw_stays_though_it_is_not_read_again(standin_cpm):
+    seen = np.tile(tracked(*pair(0)), (3, 1, 1, 1))
+    images = [picture(pair(0)[0], size_px=SIZE)] * 3
+    both = read(standin_cpm, places(seen, seen, *times(3)), images)
+    assert all(found.present.all() for found in both)
+    assert worst_px(both[1], pair(0)[0]) < 4
+    assert np.allclose(both[1].hand(1)[:, :2], truth(pair(0)[1])[hand_slice(1)], atol=0.5)
+    assert 0 < both[1].presence[1] < 0.5
+    one = read(standin_cpm, places(seen, nothing(3), *times(3)), images)
+    assert all(found.present.tolist() == [True, False] for found in one)
 
 
 def test_what_either_tracker_saw_is_looked_for(standin_cpm):

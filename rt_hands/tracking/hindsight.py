@@ -40,14 +40,19 @@ and 0.99 px jitter. One crop: 6.3 and 1.10; one turned 10 degrees to either side
 crops: 6.2 and 0.99; a second look from where the first one found the hand, on the bundled session: no gain."""
 
 
+TRACKERS: Final = 2
+UNSURE: Final = 1e-3
+"""Evidence for a hand that was not read again: less than any reading has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a hand (0 right, 1 left) is expected in a view: points_px (85, 3). measured: a tracker saw it there."""
+    """Where a hand (0 right, 1 left) is expected in a view: points_px (85, 3). seen_by: so many trackers saw it."""
 
     view: int
     hand: int
     points_px: Points
-    measured: bool
+    seen_by: int
 
     def as_sighting(self) -> Sighting:
         """The expected hand in the form of a reading."""
@@ -79,10 +84,10 @@ def places(
         for hand in range(N_HANDS):
             mine = slice(hand * N_HAND, (hand + 1) * N_HAND)
             forward, backward = forward_px[at, view, mine], backward_px[at, view, mine]
-            measured = np.isfinite(forward[:, 0, 0]) | np.isfinite(backward[:, 0, 0])
+            seen_by = np.isfinite(forward[:, 0, 0]) * 1 + np.isfinite(backward[:, 0, 0])
             for points in _paths(forward, backward, t_ns[at, view]):
                 for i in np.flatnonzero(np.isfinite(points[:, 0, 0])).tolist():
-                    found[at[i]].append(Place(view, hand, points[i], bool(measured[i])))
+                    found[at[i]].append(Place(view, hand, points[i], int(seen_by[i])))
     return found
 
 
@@ -131,7 +136,9 @@ def _found(read: Read, crop: int, place: Place, limits: Thresholds) -> Found | N
     ]
     far, spot = min(near, key=lambda pair: pair[0], default=(np.inf, None))
     if spot is None or far > ASTRAY:
-        return None
+        # Both trackers saw it, in crops of their own, so it stays where they did: as surely as a hand is kept.
+        kept = replace(was, presence=limits.kept.presence)
+        return Found(place, kept, UNSURE) if place.seen_by == TRACKERS else None
     evidence = spot.evidence(place.hand)
     own_is_good = evidence >= OWN_CHANNELS * spot.best.evidence
     sighting = spot.as_side(place.hand) if own_is_good else spot.best
@@ -171,7 +178,7 @@ def _part(pair: dict[int, Found], weaker: int, limits: Thresholds) -> None:
     """Take one of two names from a hand."""
     hand = pair.pop(weaker)
     was = hand.place.as_sighting()
-    if hand.place.measured and distance(was, pair[1 - weaker].sighting) >= limits.same_hand:
+    if hand.place.seen_by and distance(was, pair[1 - weaker].sighting) >= limits.same_hand:
         pair[weaker] = replace(hand, sighting=replace(was, presence=hand.sighting.presence))
 
 
