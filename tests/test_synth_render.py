@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -364,3 +365,32 @@ def test_the_bundled_session_is_whole_and_its_truth_lies_on_skin() -> None:
             pixels = frame.image_bgr[seen[:, 1], seen[:, 0]].astype(int)
             reds.append((pixels[:, 2] > pixels[:, 0] + 15).mean())
     assert np.mean(reds) > 0.93  # skin is redder than blue; the jumper and the room's walls are not
+
+
+def test_the_bundled_clip_of_interlocked_hands_has_its_truth_on_skin() -> None:
+    from rt_hands.capture import open_source
+    from rt_hands.paths import clasped_dir
+
+    with np.load(clasped_dir() / "truth.npz") as known:
+        points, visibility = known["points_px"], known["visibility"]
+    with open_source(str(clasped_dir() / "clasped.mp4")) as source:
+        pictures = [frames.frames[0].image_bgr for frames in source]
+    assert len(pictures) == len(points) == len(visibility) == 3 * 40
+    reds = []
+    for i in (0, 39, 60, 119):
+        seen = points[i][visibility[i] == truth.VISIBLE].round().astype(int)
+        pixels = pictures[i][seen[:, 1], seen[:, 0]].astype(int)
+        reds.append((pixels[:, 2] > pixels[:, 0] + 15).mean())
+    # Hands between hands: about a third of the points is seen.
+    assert np.mean(reds) > 0.93 and 0.25 < (visibility == truth.VISIBLE).mean() < 0.6
+
+
+def test_the_clip_of_interlocked_hands_is_made_again(gl: object, tmp_path: Path) -> None:
+    from rt_hands.synth import clasped
+
+    assert clasped.main(["--out", str(tmp_path), "--frames", "1"]) == 0
+    with (
+        np.load(tmp_path / "truth.npz") as made,
+        np.load(sample_dir().parent / "clasped" / "truth.npz") as known,
+    ):
+        assert np.abs(made["points_px"][0] - known["points_px"][0]).max() < 0.02
