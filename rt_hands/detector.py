@@ -7,6 +7,7 @@ import numpy as np
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.tracking.both_ways import both_ways
 from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
     HandsBuilder,
@@ -16,7 +17,6 @@ from rt_hands.tracking.readings import (
     distance,
     hands_in,
     is_of,
-    joined,
     sightings,
     spots,
 )
@@ -85,15 +85,9 @@ class Detector:
         return found
 
     def _both_ways(self, image: Image, hands: list[Sighting], clock: StageClock) -> Read:
-        """Crops round hands read as they are and mirrored, and both readings joined."""
-        crops = [crop_round(hand.points_px, self.limits.point_in_box) for hand in hands]
-        if not self.mirror:
-            return self.cpm([(image, crop) for crop in crops], clock)
-        width = image.shape[1]
-        flipped = np.ascontiguousarray(image[:, ::-1])
-        jobs = [(image, crop) for crop in crops] + [(flipped, crop.mirrored(width)) for crop in crops]
-        read = self.cpm(jobs, clock)
-        return joined(read.part(0, len(crops)), read.part(len(crops), len(jobs)).mirrored(width))
+        """Crops round hands; read mirrored, too, unless that is switched off."""
+        jobs = [(image, crop_round(hand.points_px, self.limits.point_in_box)) for hand in hands]
+        return both_ways(self.cpm, jobs, clock) if self.mirror else self.cpm(jobs, clock)
 
     def _nearest(self, read: Read, crop: int, hand: Sighting, bar: Bar) -> Spot | None:
         """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""
