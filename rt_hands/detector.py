@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.both_ways import both_ways
 from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
@@ -60,6 +63,10 @@ class Detector:
             hands += self._other(image_bgr, hands[0], clock)
         return _settle(assign_sides(hands, self.limits))
 
+    def read(self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock) -> Read:
+        """Crops of hands; mirrored, too, unless that is switched off."""
+        return both_ways(self.cpm, jobs, clock) if self.mirror else self.cpm(jobs, clock)
+
     def close(self) -> None:
         """Free the engine."""
         self.cpm.close()
@@ -85,9 +92,10 @@ class Detector:
         return found
 
     def _both_ways(self, image: Image, hands: list[Sighting], clock: StageClock) -> Read:
-        """Crops round hands; read mirrored, too, unless that is switched off."""
-        jobs = [(image, crop_round(hand.points_px, self.limits.point_in_box)) for hand in hands]
-        return both_ways(self.cpm, jobs, clock) if self.mirror else self.cpm(jobs, clock)
+        """Crops round hands; see `read`."""
+        return self.read(
+            [(image, crop_round(hand.points_px, self.limits.point_in_box)) for hand in hands], clock
+        )
 
     def _nearest(self, read: Read, crop: int, hand: Sighting, bar: Bar) -> Spot | None:
         """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""

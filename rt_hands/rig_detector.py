@@ -18,7 +18,7 @@ from rt_hands.layout import N_HANDS, N_JOINTS
 from rt_hands.lifting.lift import lift, settled
 from rt_hands.lifting.rtc import Rtc
 from rt_hands.tracking.crops import crop_round
-from rt_hands.tracking.readings import HandsBuilder, joined
+from rt_hands.tracking.readings import HandsBuilder
 from rt_hands.tracking.rig import LEAST_INSIDE, exchanged, reproject
 from rt_hands.types import Hands2D, Hands3D, Image
 
@@ -106,18 +106,8 @@ class RigDetector:
 
     def _read(self, images: Mapping[str, Image], looks: list[_Look], clock: StageClock) -> list[Read]:
         """What the network says of each crop, as it is and mirrored: one call for all."""
-        jobs = [(images[k.camera], k.crop) for k in looks]
-        if not self.detector.mirror:
-            read = self.detector.cpm(jobs, clock)
-            return [read.part(i, i + 1) for i in range(len(looks))]
-        widths = [images[k.camera].shape[1] for k in looks]
-        flipped = {c: np.ascontiguousarray(images[c][:, ::-1]) for c in {k.camera for k in looks}}
-        jobs += [(flipped[k.camera], k.crop.mirrored(w)) for k, w in zip(looks, widths, strict=True)]
-        read = self.detector.cpm(jobs, clock)
-        n = len(looks)
-        return [
-            joined(read.part(i, i + 1), read.part(n + i, n + i + 1).mirrored(w)) for i, w in enumerate(widths)
-        ]
+        read = self.detector.read([(images[k.camera], k.crop) for k in looks], clock)
+        return [read.part(i, i + 1) for i in range(len(looks))]
 
     def _views(
         self, before: Mapping[str, Hands2D], looks: list[_Look], read: list[Read]
