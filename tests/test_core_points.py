@@ -35,6 +35,7 @@ def test_points_that_are_nowhere_leave_no_box() -> None:
     assert _core.extent(points[:0], 0.0)[4] == 0 and np.isnan(_core.extent(points, 2.0)[0])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999))
 def test_mean_step_is_its_twin(seed: int) -> None:
     a, b = hand(seed), hand(seed + 1, "f8")
