@@ -13,6 +13,8 @@
 #include "crop.hpp"
 #include "decode.hpp"
 #include "draw.hpp"
+#include "fit.hpp"
+#include "palm_frame.hpp"
 #include "points.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
@@ -395,6 +397,93 @@ py::tuple mean_step_py(const py::object& a_object, const py::object& b_object) {
     return py::make_tuple(step.x, step.y, step.length);
 }
 
+py::tuple palm_frames_py(const py::object& points_object, const py::object& template_object) {
+    const Float64Array points = float64_of_shape(points_object, "points_mm", "(N, P, 3) in mm", {kAny, kAny, 3});
+    const py::ssize_t count = points.shape(0), palms = points.shape(1);
+    const std::string wanted = "(P, 3) with P = " + std::to_string(palms) + " as in points_mm";
+    const Float64Array shape = float64_of_shape(template_object, "template", wanted.c_str(), {palms, 3});
+    check_finite(shape.data(), 3 * palms, "template");
+    py::array_t<double> rotation({count, py::ssize_t{3}, py::ssize_t{3}}), origin({count, py::ssize_t{3}}), scale(count),
+        spread(count);
+    for (py::ssize_t i = 0; i < count; ++i) {
+        const PalmFrame frame = palm_frame(points.data() + 3 * palms * i, shape.data(), palms);
+        std::copy(frame.rotation, frame.rotation + 9, rotation.mutable_data() + 9 * i);
+        std::copy(frame.origin_mm, frame.origin_mm + 3, origin.mutable_data() + 3 * i);
+        scale.mutable_data()[i] = frame.scale_mm, spread.mutable_data()[i] = frame.spread;
+    }
+    return py::make_tuple(rotation, origin, scale, spread);
+}
+
+// The model of hands, checked once and kept, so that a call costs what the fit costs.
+class HandFitter {
+   public:
+    HandFitter(const py::object& mean, const py::object& precision, const py::object& bones, const py::object& pairs,
+               const py::object& palm_joints, const py::object& palm_template)
+        : mean_(float64_of_shape(mean, "mean", "(21, 3)", {kJoints, 3})),
+          precision_(float64_of_shape(precision, "precision", "(63, 63)", {kFree, kFree})),
+          bones_(float64_of_shape(bones, "bones", "(20,)", {kBones})),
+          template_(float64_of_shape(palm_template, "palm_template", "(P, 3)", {kAny, 3})),
+          pairs_(joints(pairs, "pairs", "(20, 2)", {kBones, 2})),
+          palm_joints_(joints(palm_joints, "palm_joints", "(P,) with P as in palm_template", {template_.shape(0)})) {
+        if (template_.shape(0) > kJoints) throw py::value_error("palm_template must have 21 joints at most.");
+        for (const Float64Array* array : {&mean_, &precision_, &bones_, &template_}) {
+            check_finite(array->data(), array->size(), "Every number of the model of hands");
+        }
+    }
+
+    py::tuple fit(const py::object& points_object, const py::object& weights_object, const py::object& noise_object,
+                  const py::object& bones_object, const py::object& mirrored_object, const py::object& start_object,
+                  const py::object& k, const py::object& dist, const py::object& pose, const FitOptions& options) const {
+        const std::vector<CameraModel> cameras = camera_models(k, dist, pose, py::none());
+        const py::ssize_t views = static_cast<py::ssize_t>(cameras.size());
+        const Float64Array start = float64_of_shape(start_object, "start_mm", "(H, 21, 3)", {kAny, kJoints, 3});
+        const py::ssize_t hands = start.shape(0);
+        const std::string with = " with V as in K, H = " + std::to_string(hands) + " as in start_mm";
+        const Float64Array points = float64_of_shape(points_object, "points_px", ("(V, H, 21, 2)" + with).c_str(),
+                                                     {views, hands, kJoints, 2});
+        const Float64Array weights =
+            float64_of_shape(weights_object, "weights", ("(V, H, 21)" + with).c_str(), {views, hands, kJoints});
+        const Float64Array noise = float64_of_shape(noise_object, "noise_px", ("(H,)" + with).c_str(), {hands});
+        const Float64Array bones = float64_of_shape(bones_object, "bones_mm", ("(H, 20)" + with).c_str(), {hands, kBones});
+        const py::array mirrored = as_array(mirrored_object, "mirrored");
+        check_shape(mirrored, "mirrored", ("(H,)" + with).c_str(), {hands});
+        if (!is_dtype<bool>(mirrored)) throw py::value_error("mirrored must be bool, " + came(mirrored) + ".");
+        std::vector<std::uint8_t> left(static_cast<std::size_t>(hands));
+        for (py::ssize_t i = 0; i < hands; ++i) left[i] = *static_cast<const bool*>(mirrored.data(i));
+        py::array_t<double> world({hands, py::ssize_t{kJoints}, py::ssize_t{3}}),
+            apart({views, hands, py::ssize_t{kJoints}});
+        std::copy(start.data(), start.data() + start.size(), world.mutable_data());
+        const FitInput seen{points.data(), weights.data(), noise.data(), bones.data(), left.data(), hands};
+        const HandModel model{mean_.data(),  precision_.data(),   bones_.data(),     template_.data(),
+                              pairs_.data(), palm_joints_.data(), template_.shape(0)};
+        double *world_mm = world.mutable_data(), *apart_px = apart.mutable_data();
+        {
+            py::gil_scoped_release release;
+            fit_hands(seen, model, cameras.data(), views, options, world_mm, apart_px);
+        }
+        return py::make_tuple(world, apart);
+    }
+
+   private:
+    using Indices = py::array_t<std::int64_t, py::array::c_style>;
+
+    static Indices joints(const py::object& object, const char* name, const char* wanted,
+                          std::initializer_list<py::ssize_t> shape) {
+        const py::array array = as_array(object, name);
+        check_shape(array, name, wanted, shape);
+        const Indices out = numbers<std::int64_t>(array, name);
+        for (py::ssize_t i = 0; i < out.size(); ++i) {
+            if (out.data()[i] < 0 || out.data()[i] >= kJoints) {
+                throw py::value_error(std::string(name) + " must be joints 0 .. 20, got " + std::to_string(out.data()[i]) + ".");
+            }
+        }
+        return out;
+    }
+
+    Float64Array mean_, precision_, bones_, template_;
+    Indices pairs_, palm_joints_;
+};
+
 std::uint64_t read_floor_py(const py::object& object) {
     const py::array array = as_array(object, "data");
     if (!(array.flags() & py::array::c_style)) throw py::value_error("data must be C-contiguous, " + came(array) + ".");
@@ -421,6 +510,25 @@ PYBIND11_MODULE(_core, m) {
     m.def("crop_rgb", &crop_rgb_py, py::arg("pictures"), py::arg("picture_from_input"), py::arg("out"));
     m.def("draw", &draw_py, py::arg("image"), py::arg("strokes"), py::arg("colours"));
     m.def("extent", &extent_py, py::arg("points_px"), py::arg("least_score"), py::arg("turn_rad") = 0.0);
+    m.def("palm_frames", &palm_frames_py, py::arg("points_mm"), py::arg("template"));
+    py::class_<FitOptions>(m, "FitOptions")
+        .def(py::init([](std::int64_t steps, double arrived, double longest_step, double cauchy, double bone_std,
+                         double own_bone_std, std::int64_t least_palm_joints, double least_spread, double least_scale_mm) {
+                 if (steps < 0 || steps > 1000) throw py::value_error("steps must be 0 .. 1000, got " + std::to_string(steps) + ".");
+                 return FitOptions{steps,        arrived,           longest_step, cauchy,        bone_std,
+                                   own_bone_std, least_palm_joints, least_spread, least_scale_mm};
+             }),
+             py::kw_only(), py::arg("steps"), py::arg("arrived"), py::arg("longest_step"), py::arg("cauchy"),
+             py::arg("bone_std"), py::arg("own_bone_std"), py::arg("least_palm_joints"), py::arg("least_spread"),
+             py::arg("least_scale_mm"));
+    py::class_<HandFitter>(m, "HandFitter")
+        .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&, const py::object&,
+                      const py::object&>(),
+             py::kw_only(), py::arg("mean"), py::arg("precision"), py::arg("bones"), py::arg("pairs"),
+             py::arg("palm_joints"), py::arg("palm_template"))
+        .def("__call__", &HandFitter::fit, py::arg("points_px"), py::arg("weights"), py::arg("noise_px"),
+             py::arg("bones_mm"), py::arg("mirrored"), py::arg("start_mm"), py::arg("K"), py::arg("dist"),
+             py::arg("cam_from_world"), py::arg("options"));
     m.def("mean_step", &mean_step_py, py::arg("a"), py::arg("b"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));

@@ -47,4 +47,12 @@ void triangulate(const double* points_px, const double* scores, std::int64_t cou
                                  residual_px, views_used, used);
 }
 
+void fit_hands(const FitInput& seen, const HandModel& model, const CameraModel* cameras, std::int64_t views,
+               const FitOptions& options, double* world_mm, double* apart_px) {
+    std::vector<double> drawn_px(static_cast<std::size_t>(views * kJoints * 2));
+    std::vector<std::uint8_t> masks(static_cast<std::size_t>(2 * views * kJoints));
+    const FitSpace space{drawn_px.data(), masks.data(), active_kernels().project_f64};
+    active_kernels().fit_hands(seen, model, cameras, views, options, space, world_mm, apart_px);
+}
+
 }  // namespace rt_hands

@@ -5,6 +5,7 @@
 #include "crop_grid.hpp"
 #include "decode.hpp"
 #include "draw.hpp"
+#include "fit.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -19,6 +20,13 @@
 
 namespace rt_hands {
 
+// Where fit_hands works: drawn_px (V, 21, 2), masks 2 x (V, 21); and how points come into views.
+struct FitSpace {
+    double* drawn_px;
+    std::uint8_t* masks;
+    void (*project)(const double*, std::int64_t, const CameraModel*, std::int64_t, double*, std::uint8_t*, std::uint8_t*);
+};
+
 struct Kernels {
     void (*decode)(const MapBatch&, const double*, PeakMethod, float*);
     std::uint64_t (*read_floor)(const unsigned char*, std::size_t);
@@ -31,6 +39,8 @@ struct Kernels {
     void (*crop_sample)(const CropGrid&, std::int64_t, float*);
     void (*crop_blocks)(const CropBlocks&, std::uint16_t*, std::uint8_t*);
     void (*draw_strokes)(const Canvas&, const float*, const std::uint8_t*, std::int64_t);
+    void (*fit_hands)(const FitInput&, const HandModel&, const CameraModel*, std::int64_t, const FitOptions&,
+                      const FitSpace&, double*, double*);
 };
 
 // The table of the level in use.

@@ -13,3 +13,5 @@
 #if RT_HANDS_X86_LEVELS
 #include <immintrin.h>
 #endif
+
+#include "palm_frame.hpp"

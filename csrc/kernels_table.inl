@@ -12,8 +12,10 @@ namespace RT_HANDS_LEVEL {
 #include "project.inl"
 #include "triangulate.inl"
 
+#include "fit.inl"
+
 constexpr Kernels kTable = {decode,      read_floor,  project<float>, project<double>,
-                            triangulate, crop_sample, crop_blocks,    draw_strokes};
+                            triangulate, crop_sample, crop_blocks,    draw_strokes,     fit_hands};
 
 }  // namespace RT_HANDS_LEVEL
 }  // namespace rt_hands

@@ -75,6 +75,69 @@ def extent(
 def mean_step(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float, float]:
     """Means over the ways from points a to points b, (N, 3: x, y, score) each: x, y, and the length; NaN for none."""
 
+def palm_frames(
+    points_mm: NDArray[np.floating], template: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The similarity that best takes the template (P, 3) to each hand's palm joints (N, P, 3), NaN where missing.
+
+    Returns rotation (N, 3, 3), origin_mm (N, 3), scale_mm (N,): world = origin + scale * rotation @ template; and
+    spread (N,), second over first singular value, near 0 for joints on a line. Umeyama 1991.
+    """
+
+class FitOptions:
+    """How the fit goes on and ends; see csrc/fit.hpp. ValueError for steps outside 0 .. 1000."""
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        arrived: float,
+        longest_step: float,
+        cauchy: float,
+        bone_std: float,
+        own_bone_std: float,
+        least_palm_joints: int,
+        least_spread: float,
+        least_scale_mm: float,
+    ) -> None: ...
+
+class HandFitter:
+    """All joints of a hand fitted to what many views saw, to the lengths of bones and to the shape of hands.
+
+    In palms and the canonical frame: mean (21, 3), precision (63, 63) symmetric, bones (20,) lengths; pairs (20, 2):
+    their parents and children; palm_joints (P,) and palm_template (P, 3): what the frame is fitted to.
+    """
+
+    def __init__(
+        self,
+        *,
+        mean: NDArray[np.floating],
+        precision: NDArray[np.floating],
+        bones: NDArray[np.floating],
+        pairs: NDArray[np.integer],
+        palm_joints: NDArray[np.integer],
+        palm_template: NDArray[np.floating],
+    ) -> None: ...
+    def __call__(
+        self,
+        points_px: NDArray[np.floating],
+        weights: NDArray[np.floating],
+        noise_px: NDArray[np.floating],
+        bones_mm: NDArray[np.floating],
+        mirrored: NDArray[np.bool_],
+        start_mm: NDArray[np.floating],
+        K: ArrayLike,
+        dist: ArrayLike,
+        cam_from_world: ArrayLike,
+        options: FitOptions,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """points_px (V, H, 21, 2), weights (V, H, 21), 0 where unseen; noise_px (H,) of a point of weight 1.
+
+        bones_mm (H, 20) lengths known from the past, NaN where not. mirrored (H,): left hands. start_mm (H, 21, 3), NaN
+        where unknown. Cameras as in `project`. Returns joints_mm (H, 21, 3), NaN for hands without a frame, and
+        apart_px (V, H, 21), how far each view's points lie from them, NaN where unseen.
+        """
+
 def project(
     points: NDArray[_Float],
     K: ArrayLike,

@@ -11,6 +11,7 @@
 #include "crop.hpp"
 #include "decode.hpp"
 #include "draw.hpp"
+#include "fit.hpp"
 #include "project.hpp"
 #include "simd_level.hpp"
 #include "triangulate.hpp"
@@ -199,6 +200,38 @@ void fuzz_triangulate() {
     }
 }
 
+// Any readings of any hands in any shape: what comes out is a hand or NaN, and no step leaves a buffer.
+void fuzz_fit() {
+    const int views = pick(0, 4), hands = pick(0, 3), palms = pick(0, 6);
+    const std::size_t seen = static_cast<std::size_t>(views * hands * kJoints);
+    Exact<double> pixels(2 * seen), weights(seen), noise(hands), bones(hands * kBones), start(hands * kFree), apart(seen);
+    Exact<double> mean(kFree), precision(kFree * kFree), lengths(kBones), palm(3 * palms);
+    Exact<std::int64_t> pairs(2 * kBones), palm_joints(palms);
+    Exact<std::uint8_t> mirrored(hands);
+    Exact<CameraModel> cameras(views);
+    for (int v = 0; v < views; ++v) cameras.at[v] = random_camera(pick(0, 3) == 0);
+    for (std::size_t i = 0; i < pixels.size; ++i) pixels.at[i] = number(300);
+    for (std::size_t i = 0; i < seen; ++i) weights.at[i] = pick(0, 3) ? std::fabs(number(1)) : 0;
+    for (int h = 0; h < hands; ++h) noise.at[h] = std::fabs(number(3)), mirrored.at[h] = pick(0, 1);
+    for (std::size_t i = 0; i < bones.size; ++i) bones.at[i] = pick(0, 1) ? std::fabs(number(40)) : std::nan("");
+    for (std::size_t i = 0; i < start.size; ++i) start.at[i] = number(60);
+    for (int i = 0; i < kFree; ++i) mean.at[i] = number(0.5), precision.at[i * (kFree + 1)] = pick(0, 20) ? 100 : number(1);
+    for (int i = 0; i < kBones; ++i) {
+        lengths.at[i] = std::fabs(number(0.4)), pairs.at[2 * i] = pick(0, 20), pairs.at[2 * i + 1] = pick(0, 20);
+    }
+    for (int i = 0; i < palms; ++i) palm_joints.at[i] = pick(0, 20);
+    for (std::size_t i = 0; i < palm.size; ++i) palm.at[i] = number(0.5);
+    const FitInput input{pixels.at.get(), weights.at.get(), noise.at.get(), bones.at.get(), mirrored.at.get(), hands};
+    const HandModel model{mean.at.get(),  precision.at.get(),   lengths.at.get(), palm.at.get(),
+                          pairs.at.get(), palm_joints.at.get(), palms};
+    const FitOptions options{pick(0, 6), 0.003, std::fabs(number(0.3)), std::fabs(number(1)), 0.1, 0.04, 3, 1e-3, 15};
+    fit_hands(input, model, cameras.at.get(), views, options, start.at.get(), apart.at.get());
+    for (int h = 0; h < hands; ++h) {
+        const bool absent = std::isnan(start.at[h * kFree]);
+        for (int i = 0; i < kFree && absent; ++i) require(std::isnan(start.at[h * kFree + i]), "a hand is absent as a whole");
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -207,7 +240,8 @@ int main(int count, char** arguments) {
     const auto levels = available_simd_levels();
     for (long i = 0; i < inputs; ++i) {
         set_simd_level(levels[static_cast<std::size_t>(i) % levels.size()]);
-        switch (pick(0, 4)) {
+        switch (pick(0, 5)) {
+            case 5: fuzz_fit(); break;
             case 0: fuzz_decode(); break;
             case 2: fuzz_crop(); break;
             case 3: fuzz_draw(); break;

@@ -124,10 +124,46 @@ def fuzz_triangulate(rng: Generator) -> None:
     )
 
 
+def fuzz_fit(rng: Generator) -> None:
+    views, hands, palms = (int(n) for n in rng.integers(0, (4, 3, 7)))
+    _core.palm_frames(  # type: ignore[arg-type]
+        twisted(rng, values(rng, (hands, palms, 3))), twisted(rng, rng.normal(0, 0.5, (palms, 3)))
+    )
+    fitter = _core.HandFitter(
+        mean=twisted(rng, rng.normal(0, 0.5, (21, 3))),  # type: ignore[arg-type]
+        precision=twisted(rng, 100 * np.eye(63)),  # type: ignore[arg-type]
+        bones=twisted(rng, rng.random(20)),  # type: ignore[arg-type]
+        pairs=twisted(rng, rng.integers(-1 if rng.integers(9) == 0 else 0, 21, (20, 2))),  # type: ignore[arg-type]
+        palm_joints=twisted(rng, rng.integers(0, 21, palms)),  # type: ignore[arg-type]
+        palm_template=twisted(rng, rng.normal(0, 0.5, (palms, 3))),  # type: ignore[arg-type]
+    )
+    fitter(
+        twisted(rng, values(rng, (views, hands, 21, 2))),  # type: ignore[arg-type]
+        twisted(rng, rng.random((views, hands, 21))),  # type: ignore[arg-type]
+        twisted(rng, rng.uniform(0, 5, hands)),  # type: ignore[arg-type]
+        twisted(rng, values(rng, (hands, 20))),  # type: ignore[arg-type]
+        twisted(rng, rng.random(hands) < 0.5),  # type: ignore[arg-type]
+        twisted(rng, values(rng, (hands, 21, 3))),  # type: ignore[arg-type]
+        *cameras(rng, views),  # type: ignore[arg-type]
+        _core.FitOptions(
+            steps=int(rng.integers(-1, 9)),
+            arrived=0.003,
+            longest_step=float(rng.choice([0.3, 0.0, np.nan])),
+            cauchy=float(rng.choice([1.0, 0.0, np.inf])),
+            bone_std=0.1,
+            own_bone_std=0.04,
+            least_palm_joints=3,
+            least_spread=1e-3,
+            least_scale_mm=15.0,
+        ),
+    )
+
+
 TARGETS: list[Callable[[Generator], None]] = [
     fuzz_crop,
     fuzz_decode,
     fuzz_draw,
+    fuzz_fit,
     fuzz_project,
     fuzz_triangulate,
 ]

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import N_JOINTS
 
@@ -98,31 +99,12 @@ def canonical_frame(joints_mm: Floats, side: NDArray[np.integer]) -> CanonicalFr
     """
     mirrored = np.asarray(side) == 1
     palm = _mirror(joints_mm[:, PALM_JOINTS].astype(np.float64), mirrored)
-    weight = valid_joints(palm).astype(np.float64)
-    enough = weight.sum(1) >= MIN_PALM_JOINTS
-    rotation, origin, scale, spread = _fit_template(np.where(weight[..., None] > 0, palm, 0.0), weight)
+    enough = valid_joints(palm).sum(1) >= MIN_PALM_JOINTS
+    rotation, origin, scale, spread = _core.palm_frames(palm, PALM_TEMPLATE)
     _refuse_metres(scale[enough])
     present = enough & (spread > MIN_SPREAD) & (scale >= MIN_SCALE_MM)
     rotation[~present], origin[~present], scale[~present] = np.nan, np.nan, np.nan
     return CanonicalFrame(rotation, origin, scale, mirrored, present)
-
-
-def _fit_template(
-    palm: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted Umeyama fit of the template: palm (N, 6, 3) -> rotation, origin, scale, spread of the joints."""
-    share = (weight / np.maximum(weight.sum(1, keepdims=True), 1.0))[..., None]
-    palm_mean = (share * palm).sum(1)
-    template_mean = (share * PALM_TEMPLATE).sum(1)
-    offset = PALM_TEMPLATE - template_mean[:, None]
-    u, sigma, vt = np.linalg.svd(((palm - palm_mean[:, None]) * share).transpose(0, 2, 1) @ offset)
-    sign = np.linalg.det(u @ vt)
-    u[:, :, 2] *= sign[:, None]
-    variance = np.maximum((share * offset**2).sum((1, 2)), 1e-12)
-    scale = (sigma[:, 0] + sigma[:, 1] + sign * sigma[:, 2]) / variance
-    rotation = u @ vt
-    origin = palm_mean - scale[:, None] * np.einsum("nij,nj->ni", rotation, template_mean)
-    return rotation, origin, scale, sigma[:, 1] / np.maximum(sigma[:, 0], 1e-12)
 
 
 def _refuse_metres(scale_mm: NDArray[np.float64]) -> None:

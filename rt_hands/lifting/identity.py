@@ -46,7 +46,8 @@ POSSIBLE_BONES: Final = (0.5, 1.7)
 PALMS_MM: Final = (40.0, 140.0)
 SAME_HAND: Final = 0.35
 """Hands in 3D nearer to each other than this, in palms, are one hand seen twice."""
-MOST_PAIRS, MOST_TRIED = 400, 30
+MOST_PAIRS, MOST_TRIED = 600, 15
+OTHER_HAND_MM: Final = 50.0
 PLAIN: Final = 0.5
 """Support from which on a reading is plainly of the hand it is named after: nothing is gained by trying others."""
 _ROUNDS: Final = 2
@@ -174,8 +175,12 @@ def _tried(readings: _Readings) -> tuple[Floats, Floats]:
     support = readings.support(hands_mm)
     worth = _counted(support, readings).max(2).sum(1) + _shape_worth(hands_mm).max(0)
     whole = np.isfinite(hands_mm[..., 0]).sum(1) >= LEAST_JOINTS
-    best = np.argsort(np.where(whole, -worth, np.inf))[: min(MOST_TRIED, int(whole.sum()))]
-    return hands_mm[best], support[best]
+    order = np.argsort(-worth)
+    order = order[whole[order]]
+    # A hand that many views see makes many good ones: the other hand must have its place among those tried.
+    as_best = _apart_mm(hands_mm[order], hands_mm[order[:1]])[:, 0] < OTHER_HAND_MM
+    best = np.sort(np.concatenate([np.flatnonzero(which)[:MOST_TRIED] for which in (as_best, ~as_best)]))
+    return hands_mm[order[best]], support[order[best]]
 
 
 def _counted(support: Floats, readings: _Readings) -> Floats:
@@ -225,11 +230,15 @@ def _best_pair(hands_mm: Floats, support: Floats, readings: _Readings) -> NDArra
 
 def _same(hands_mm: Floats) -> NDArray[np.bool_]:
     """(K, K) which hands are one."""
-    apart = np.linalg.norm(hands_mm[:, None] - hands_mm[None], axis=3)
-    known = np.isfinite(apart)
-    apart_mm = np.where(known, apart, 0).sum(2) / np.maximum(known.sum(2), 1)
     palm_mm = _palms_mm(bone_lengths(hands_mm) / shape_prior().bones)
-    return np.asarray(~(apart_mm > SAME_HAND * np.maximum(palm_mm[:, None], palm_mm)))
+    return np.asarray(~(_apart_mm(hands_mm, hands_mm) > SAME_HAND * np.maximum(palm_mm[:, None], palm_mm)))
+
+
+def _apart_mm(a: Floats, b: Floats) -> Floats:
+    """(A, B) mean distance of the joints of hands (A, 21, 3) and (B, 21, 3), of those that both have; 0 for none."""
+    apart = np.linalg.norm(a[:, None] - b[None], axis=3)
+    known = np.isfinite(apart)
+    return np.asarray(np.where(known, apart, 0).sum(2) / np.maximum(known.sum(2), 1))
 
 
 def _with_rest(

@@ -17,6 +17,7 @@ from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.lifting.canonical import canonical_frame
 from rt_hands.lifting.fit import Fitted, drop_impossible, fit_joints
 from rt_hands.lifting.identity import plainly_agreed, settle_hands
+from rt_hands.lifting.moment import middle
 from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
 from rt_hands.lifting.shape_prior import shape_prior
 from rt_hands.lifting.trust import trust
@@ -147,7 +148,8 @@ def _noise_px(points: _Points) -> NDArray[np.float64]:
     residual, views = (a.reshape(N_HANDS, N_HAND)[:, :N_JOINTS] for a in (points.noise_px, points.views))
     # Of 2 V coordinates three went into the point.
     noise = residual * np.sqrt(views / np.maximum(2 * views - 3, 1))
-    return np.array([np.median(n[np.isfinite(n)]) if np.isfinite(n).any() else np.nan for n in noise])
+    usual = middle(noise)
+    return np.where(np.isfinite(usual), usual, np.nan)
 
 
 def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> list[Hands2D]:
