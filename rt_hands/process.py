@@ -47,7 +47,7 @@ class Options:
     model: str = "best"
     """best (quality where it is packaged, else the default one), light, int8, quality, or a path to an .onnx file."""
     quick: bool = False
-    """Read each hand once, in the crop that its past gives, as live does: a sixth of the time. Else hands are
+    """Read each hand once, in the crop that its past gives, as live does: a fifth of the time. Else hands are
     followed forwards and backwards in time, then read anew, as they are and mirrored, where both say that they are."""
     engine: str = "auto"
     """auto, tensorrt, openvino or onnxruntime."""
