@@ -171,9 +171,7 @@ class Pipeline:
             measured = {c: view.measured for c, view in zip(frames.cameras, result.views, strict=True)}
             times_ns = {frame.camera: frame.t_ns for frame in frames.frames}
             tracked = self._rig_tracker.update(measured, frames.t_ns, times_ns)
-            for frame in frames.frames:
-                agreed = tracked.agreed[frame.camera]
-                advise(self._tracker(frame), measured[frame.camera], agreed, frame.t_ns, frame.size_px)
+            advise(self._trackers, measured, tracked.agreed, frames.frames)
             sentence = self._watch.update(measured, tracked.measured, times_ns)
         if sentence:
             self._notice(sentence)

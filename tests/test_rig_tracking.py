@@ -12,6 +12,7 @@ from rt_hands.lifting.watch import WINDOW, RigWatch
 from rt_hands.tracking.rig import RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Tracker
+from rt_hands.types import Frame
 
 FRAME_NS = 33_333_333
 
@@ -50,7 +51,8 @@ def test_a_view_is_told_of_whole_hands_only() -> None:
     broken.points_px[4, :2] = np.nan
     for hands, told in ((agreed, [State.HELD, State.HELD]), (broken, [State.LOST, State.HELD])):
         view = Tracker()
-        advise(view, Hands2D.empty(), hands, FRAME_NS, (1280, 720))
+        frame = Frame(np.zeros((720, 1280, 3), np.uint8), "a", 0, FRAME_NS)
+        advise({"a": view}, {"a": Hands2D.empty()}, {"a": hands}, (frame,))
         assert list(view.states) == told
         assert all(np.isfinite(look.crop.side) for look in view.plan((1280, 720), 2 * FRAME_NS))
 

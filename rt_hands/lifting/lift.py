@@ -147,7 +147,7 @@ def _noise_px(points: _Points) -> NDArray[np.float64]:
     """(2,) standard deviation of the views' joints of the usual score, by how far their rays miss each other."""
     residual, views = (a.reshape(N_HANDS, N_HAND)[:, :N_JOINTS] for a in (points.noise_px, points.views))
     # Of 2 V coordinates three went into the point.
-    noise = residual * np.sqrt(views / np.maximum(2 * views - 3, 1))
+    noise = np.asarray(residual * np.sqrt(views / np.maximum(2 * views - 3, 1)), np.float64)
     usual = middle(noise)
     return np.where(np.isfinite(usual), usual, np.nan)
 

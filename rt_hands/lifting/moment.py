@@ -67,6 +67,9 @@ class OneMoment:
 
 def middle(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """(..., n) -> (...) median of those that are there, the upper of two, infinity for none; ten times faster."""
-    ordered = np.sort(np.nan_to_num(values, nan=np.inf), axis=-1)
-    at = np.isfinite(ordered).sum(-1, keepdims=True) // 2
-    return np.asarray(np.take_along_axis(ordered, np.minimum(at, ordered.shape[-1] - 1), axis=-1)[..., 0])
+    rows = np.sort(values.reshape(-1, values.shape[-1]), axis=1)
+    # NaN is sorted behind infinity, and less than nothing.
+    known = (rows < np.inf).sum(1)
+    at = np.minimum(known // 2, rows.shape[1] - 1)
+    found = np.where(known > 0, rows[np.arange(len(rows)), at], np.inf)
+    return np.asarray(found.reshape(values.shape[:-1]), values.dtype)

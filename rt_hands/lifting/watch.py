@@ -43,7 +43,7 @@ class RigWatch:
     def misses_px(self) -> dict[str, float]:
         """Median distance of each camera's joints from the lifted hands drawn back, px; NaN before it has any."""
         return {
-            camera: float(np.median(misses)) if misses else np.nan
+            camera: sorted(misses)[len(misses) // 2] if misses else np.nan
             for camera, misses in self._misses_px.items()
         }
 
@@ -73,8 +73,8 @@ class RigWatch:
         misses = self.misses_px()
         limit_px = MOST_SHARE * MAX_RESIDUAL_OF_WIDTH * float(self.rig.size_px[:, 0].max())
         # The better cameras set the measure: with two of four swapped the median is half wrong itself.
-        known = [miss for miss in misses.values() if np.isfinite(miss)]
-        others = float(np.percentile(known, 25)) if known else np.nan
+        known = sorted(miss for miss in misses.values() if np.isfinite(miss))
+        others = known[(len(known) - 1) // 4] if known else np.nan
         wrong = [c for c in full if misses[c] > max(limit_px, TIMES_OTHERS * others)]
         # With two views nobody can say which of them is wrong.
         if not wrong or len(self.rig) < 3:

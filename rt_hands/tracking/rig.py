@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from rt_hands.lifting.rtc import Rtc
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.tracker import Tracker
-from rt_hands.types import Hands2D, Hands3D
+from rt_hands.types import Frame, Hands2D, Hands3D
 
 SMOOTHING_3D = Smoothing(min_cutoff_hz=2.0, beta=12.0, d_cutoff_hz=2.0)
 HOLD_MS = 200.0
@@ -201,36 +201,62 @@ def _distance_mm(last: Hands3D, now: Hands3D, fresh: list[bool], order: tuple[in
     apart = []
     for hand, before in enumerate(order):
         if now.present[hand] and fresh[before] and last.present[before]:
-            joints = now.hand_mm(hand)[:N_JOINTS] - last.hand_mm(before)[:N_JOINTS]
-            apart.append(float(np.nanmean(np.linalg.norm(joints, axis=1))))
-    return float(np.mean(apart)) if apart else (NEW_HAND_MM if order == (0, 1) else np.nan)
+            step = now.hand_mm(hand)[:N_JOINTS] - last.hand_mm(before)[:N_JOINTS]
+            step_mm = np.sqrt(np.einsum("ij,ij->i", step, step))
+            apart.append(float(step_mm[np.isfinite(step_mm)].mean()))
+    return sum(apart) / len(apart) if apart else (NEW_HAND_MM if order == (0, 1) else np.nan)
 
 
-def advise(tracker: Tracker, measured: Hands2D, agreed: Hands2D, t_ns: int, size_px: tuple[int, int]) -> None:
-    """Tell a view's own tracker what the rig knows: which hand is which, and where a hand is that it lost.
+def advise(
+    trackers: Mapping[str, Tracker],
+    measured: Mapping[str, Hands2D],
+    agreed: Mapping[str, Hands2D],
+    frames: Sequence[Frame],
+) -> None:
+    """Tell each view's own tracker what the rig knows: which hand is which, and where a hand is that it lost.
 
-    measured: what the view saw itself; agreed: the rig's hands drawn back into it; size_px: (width, height).
+    By camera: measured, what the view saw itself; agreed, the rig's hands drawn back into it. frames: the pictures.
     """
-    own, rigs = ((h.points_px.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS, :2]) for h in (measured, agreed))
-    stay, turn = (np.linalg.norm(own - rigs[order], axis=2) for order in ([0, 1], [1, 0]))
+    own, rigs = (
+        np.stack([of[f.camera].points_px for f in frames]).reshape(-1, N_HANDS, N_HAND, 3)[
+            :, :, :N_JOINTS, :2
+        ]
+        for of in (measured, agreed)
+    )
+    stay, turn = (np.linalg.norm(own - rigs[:, order], axis=3) for order in ([0, 1], [1, 0]))
     # Infinite where a hand is missing on either side.
-    stay_px, turn_px = middle(stay.reshape(1, -1))[0], middle(turn.reshape(1, -1))[0]
+    stay_px, turn_px = middle(stay.reshape(len(frames), -1)), middle(turn.reshape(len(frames), -1))
     exchange = turn_px < EXCHANGE_RATIO * stay_px
+    apart_px = middle(np.where(exchange[:, None, None], turn, stay))
+    sizes_px = np.ptp(np.nan_to_num(rigs), axis=2).max(2)
+    for view, frame in enumerate(frames):
+        elsewhere = apart_px[view] > ELSEWHERE * sizes_px[view]
+        saw, drawn = measured[frame.camera], agreed[frame.camera]
+        _advise(trackers[frame.camera], saw, drawn, bool(exchange[view]), elsewhere, frame)
+
+
+def _advise(
+    tracker: Tracker,
+    measured: Hands2D,
+    agreed: Hands2D,
+    exchange: bool,
+    elsewhere: NDArray[np.bool_],
+    frame: Frame,
+) -> None:
+    """One view. exchange: its hands are under each other's name; elsewhere: (2,) where the rig sees its hands."""
     if exchange:
         tracker.exchange()
-    sizes_px = np.ptp(np.nan_to_num(rigs), axis=1).max(1)
-    elsewhere = middle(turn if exchange else stay) > ELSEWHERE * sizes_px
     for hand in np.flatnonzero(agreed.present).tolist():
-        points = agreed.hand(hand)
         if elsewhere[hand] and measured.present[1 - hand if exchange else hand]:
             tracker.forget(hand)
         if tracker.follows(hand):
             continue
-        inside = ((points[:, :2] >= 0) & (points[:, :2] < size_px)).all(1)
+        points = agreed.hand(hand)
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < frame.size_px)).all(1)
         # A track steps on from all its joints: a hand with one that could not be triangulated is no place to start.
         whole = bool(np.isfinite(points[:, :2]).all())
         if whole and inside.mean() > LEAST_INSIDE:
-            tracker.tell(hand, points, t_ns)
+            tracker.tell(hand, points, frame.t_ns)
 
 
 def reproject(
