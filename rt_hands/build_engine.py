@@ -24,6 +24,7 @@ from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import Engine, open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.inference.preprocess import fill_input
+from rt_hands.inference.quantise import quantise
 from rt_hands.inference.tensorrt.build import Progress
 from rt_hands.inference.tensorrt.engine import (
     MAX_BATCH,
@@ -33,7 +34,6 @@ from rt_hands.inference.tensorrt.engine import (
     read_model,
 )
 from rt_hands.inference.tensorrt.parity import compare, is_cpm, largest_difference, latency_ms
-from rt_hands.inference.tensorrt.quantise import quantise
 from rt_hands.paths import cache_dir, weights_dir, write_atomically
 from rt_hands.tracking.crops import crop_round, search_crops
 from rt_hands.types import Frame, Hands2D
@@ -130,7 +130,7 @@ def _quantised(path: Path, batches: Batches, console: Console) -> Path:
     """The int8 form of a float file, in the user's cache."""
     out = cache_dir() / "tensorrt" / f"{path.stem}_trt_int8.onnx"
     with console.status(f"Measuring ranges on {sum(map(len, batches))} crops"):
-        write_atomically(out, quantise(read_model(path), path.name, batches))
+        write_atomically(out, quantise(read_model(path), path.name, np.concatenate(batches), signed=True))
     return out
 
 
