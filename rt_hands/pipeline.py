@@ -84,7 +84,8 @@ class Pipeline:
         self._detector = Detector(cpm=cpm)
         self.rig = rig
         self._notice = notice
-        self._rig_tracker = RigTracker(rig) if rig is not None else None
+        self._rtc = cpm.surface_reader(rig) if rig is not None else None
+        self._rig_tracker = RigTracker(rig, self._rtc) if rig is not None else None
         self._watch = RigWatch(rig) if rig is not None else None
         self._checked: set[str] = set()
         self._last_ns: int | None = None
@@ -202,7 +203,7 @@ class Pipeline:
         for frame in frames.frames:
             self.rig[frame.camera].check_image(frame.size_px)
         images = {frame.camera: frame.image_bgr for frame in frames.frames}
-        found = RigDetector(self.rig, self._detector)(images, self.clock)
+        found = RigDetector(self.rig, self._detector, self._rtc)(images, self.clock)
         views = tuple(_as_tracked(found.views[camera]) for camera in images)
         rig = RigTracked(found.hands, found.hands, reproject(found.hands, self.rig))
         return Result(frames, views, rig=rig)

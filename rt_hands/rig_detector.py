@@ -16,7 +16,7 @@ from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_JOINTS
 from rt_hands.lifting.lift import lift, settled
-from rt_hands.lifting.rtc import Rtc
+from rt_hands.lifting.rtc import Surface
 from rt_hands.tracking.crops import crop_round
 from rt_hands.tracking.readings import HandsBuilder
 from rt_hands.tracking.rig import LEAST_INSIDE, exchanged, reproject
@@ -57,7 +57,7 @@ class RigDetector:
     """
 
     def __init__(
-        self, rig: Rig, detector: Detector | None = None, rtc: Rtc | None = None, rounds: int = ROUNDS
+        self, rig: Rig, detector: Detector | None = None, rtc: Surface | None = None, rounds: int = ROUNDS
     ) -> None:
         self.rig = rig
         self.detector = detector or Detector()

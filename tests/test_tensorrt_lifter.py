@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cuda_twins import address, compile_for_cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_lift import as_hands, hands_mm, ring_rig, views_of
 
 from rt_hands.camera import Camera, Rig
 from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.engine import SurfaceReading, open_engine
 from rt_hands.inference.tensorrt import lifter
 from rt_hands.inference.tensorrt.lifter import LiftKernels, RtcLifter, view_table
 from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE, canonicalise
+from rt_hands.lifting.lift import lift
 from rt_hands.lifting.rtc import MIN_VALID_JOINTS
 from rt_hands.paths import weights_dir
+from rt_hands.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +183,64 @@ def test_the_lifter_is_rtc_and_reprojection(launch, monkeypatch, tmp_path):
     with pytest.raises(InvalidInput, match="joints_mm has shape"):
         lift(joints_mm[0], side)
     engine.close()
+
+
+@pytest.fixture
+def cpm_engine(launch, monkeypatch, tmp_path, standin_path):
+    """A CPM in the fake TensorRT, its kernels on the CPU."""
+    pytest.importorskip("onnx", reason="TensorRT plans are built by way of onnx (pip install onnx).")
+    from fake_tensorrt import GPU, FakeTrt, NumpyDevice
+
+    from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine
+
+    if not (weights_dir() / "rtc.onnx").is_file():
+        pytest.skip("The RTC network is not in this installation.")
+    monkeypatch.setattr(lifter, "fatbin", lambda name: b"")
+    monkeypatch.setenv("RT_HANDS_CACHE", str(tmp_path))
+    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, launch))
+    engine = TensorRtEngine(standin_path, precision="float32", runtime=runtime)
+    yield engine
+    engine.close()
+
+
+def test_lift_takes_rtc_from_the_gpu_that_runs_the_cpm(cpm_engine):
+    rig = ring_rig(4)
+    reader = Cpm(cpm_engine).surface_reader(rig)
+    assert isinstance(cpm_engine, SurfaceReading) and reader is not None
+    calls = []
+
+    def counted(joints_mm, side):
+        calls.append(len(side))
+        return reader(joints_mm, side)
+
+    views = as_hands(views_of(hands_mm(), rig))
+    ours, theirs = lift(views, rig, rtc=counted), lift(views, rig)
+    assert calls == [2] and theirs.present.all()
+    np.testing.assert_allclose(ours.points_world_mm, theirs.points_world_mm, atol=1e-3)  # mm
+    np.testing.assert_allclose(ours.score, theirs.score, atol=1e-5)
+
+
+def test_the_pipeline_lifts_there_and_a_cpu_engine_does_not(cpm_engine, standin_path):
+    rig = a_rig()
+    source = SimpleNamespace(cameras=rig.ids, still=False, live=False)
+    pipeline = Pipeline(source, Cpm(cpm_engine), rig=rig)
+    assert pipeline._rig_tracker._rtc.__self__.__class__ is RtcLifter
+    engine = open_engine(standin_path, "onnxruntime", quiet=True)
+    assert Cpm(engine).surface_reader(rig) is None
+    engine.close()
+    gpu_rtc = pipeline._rig_tracker._rtc
+    cpm_engine.close()
+    with pytest.raises(InvalidInput, match=r"TensorRT engine of rtc\.onnx"):
+        gpu_rtc(hands_of(0, 2), np.array([0, 1]))
+
+
+def test_without_kernels_rtc_stays_on_the_cpu_and_that_is_said(cpm_engine, monkeypatch, capsys):
+    def missing(name):
+        raise MissingPart("The CUDA kernels were not compiled.")
+
+    monkeypatch.setattr(lifter, "fatbin", missing)
+    assert cpm_engine.surface_reader(a_rig()) is None
+    assert "runs RTC on the CPU: The CUDA kernels were not compiled." in capsys.readouterr().err
 
 
 @pytest.mark.gpu

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands import _core
+from rt_hands.camera import Rig
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.engine import CropReading, Engine, open_engine
+from rt_hands.inference.engine import CropReading, Engine, SurfaceReading, open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.inference.preprocess import Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
+from rt_hands.lifting.rtc import Surface
 from rt_hands.types import Image
 
 
@@ -88,6 +90,10 @@ class Cpm:
         with clock.stage("decode"):
             points = self._decode(maps, crops)
         return Read(points, presence.copy(), crops, maps)
+
+    def surface_reader(self, rig: Rig) -> Surface | None:
+        """RTC on the device where the CPM runs, for `lift`; None where that is the CPU."""
+        return self.engine.surface_reader(rig) if isinstance(self.engine, SurfaceReading) else None
 
     def close(self) -> None:
         """Free the engine."""

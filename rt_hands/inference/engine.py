@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.inference import tensorrt
 from rt_hands.inference.preprocess import Crop
+
+if TYPE_CHECKING:  # they load onnxruntime and the core
+    from rt_hands.camera import Rig
+    from rt_hands.lifting.rtc import Surface
 
 Array = NDArray[np.generic]
 
@@ -85,6 +89,15 @@ class CropReading(Protocol):
 
     def crop_reader(self) -> CropReader | None:
         """The way to read crops there; None, told why on stderr, where that can't be done."""
+        ...
+
+
+@runtime_checkable
+class SurfaceReading(Protocol):
+    """An engine that can do the rig's RTC on its device too."""
+
+    def surface_reader(self, rig: Rig) -> Surface | None:
+        """RTC there; None, told why on stderr, where that can't be done."""
         ...
 
 

@@ -18,7 +18,7 @@ from rt_hands.lifting.canonical import canonical_frame
 from rt_hands.lifting.fit import Fitted, drop_impossible, fit_joints
 from rt_hands.lifting.identity import plainly_agreed, settle_hands
 from rt_hands.lifting.moment import middle
-from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
+from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc, Surface
 from rt_hands.lifting.shape_prior import shape_prior
 from rt_hands.lifting.trust import trust
 from rt_hands.types import Hands2D, Hands3D
@@ -49,7 +49,7 @@ def lift(
     hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D],
     rig: Rig,
     *,
-    rtc: Rtc | None = None,
+    rtc: Surface | None = None,
     fusion: float = FUSION_WEIGHT,
     settle: bool = True,
     bones_mm: NDArray[np.float64] | None = None,
@@ -57,7 +57,8 @@ def lift(
     """Triangulate the joints, let RTC add the skin, and fuse in the surface points that the views saw themselves.
 
     hands_per_view: {camera id: Hands2D} for any of the rig's cameras, or one per camera in the rig's order.
-    rtc: the network; the packaged default when None. fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
+    rtc: the network, or what does its work elsewhere; the packaged default when None.
+    fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
     settle: bring each view's readings under the hand they are of, by all views and the shapes of the hands in 3D (see
     `identity`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
     the past has shown them, NaN elsewhere.
@@ -176,7 +177,7 @@ def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) 
     return np.stack([h.points_px for h in hands])
 
 
-def _with_surface(points: _Points, rtc: Rtc, fusion: float) -> Hands3D:
+def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:
     hands_mm = points.world_mm.reshape(N_HANDS, N_HAND, 3).copy()
     residual_px, views = points.residual_px.astype(np.float32), points.views.astype(np.int32)
     joints_mm = hands_mm[:, :N_JOINTS].copy()

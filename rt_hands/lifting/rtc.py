@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,11 @@ from rt_hands.paths import weights_dir
 
 MIN_VALID_JOINTS: Final = 12
 """Fewer joints than this and the hand is absent: more would be invented than seen."""
+
+Surface = Callable[
+    [NDArray[np.floating], NDArray[np.integer]], tuple[NDArray[np.float64], NDArray[np.float32]]
+]
+"""Whatever does an `Rtc`'s work: joints (N, 21, 3) mm, side (N,) -> surface (N, 64, 3) mm, confidence (N, 64)."""
 
 _NAMES: Final = {"default": "rtc"}
 

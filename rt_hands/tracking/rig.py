@@ -14,7 +14,7 @@ from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, hand_slice
 from rt_hands.lifting.chirality import right_handedness
 from rt_hands.lifting.lift import lift
 from rt_hands.lifting.moment import OneMoment, middle
-from rt_hands.lifting.rtc import Rtc
+from rt_hands.lifting.rtc import Surface
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.tracker import Tracker
@@ -60,7 +60,7 @@ class RigTracked:
 class RigTracker:
     """Call `update` once a FrameSet with what each view measured, times in order; ns."""
 
-    def __init__(self, rig: Rig, rtc: Rtc | None = None, smooth: bool = True) -> None:
+    def __init__(self, rig: Rig, rtc: Surface | None = None, smooth: bool = True) -> None:
         self.rig = rig
         self.smooth = smooth
         self._rtc = rtc

@@ -23,9 +23,12 @@ from rt_hands.inference.tensorrt.plan import PlanKey, discard, load_plan, plan_p
 from rt_hands.inference.tensorrt.probe import Gpu, find_gpu
 from rt_hands.inference.tensorrt.timing_cache import timing_cache_path
 from rt_hands.inference.tensorrt.trt_api import build_name, import_trt
+from rt_hands.layout import N_HANDS
 
 if TYPE_CHECKING:
+    from rt_hands.camera import Rig
     from rt_hands.inference.tensorrt.reader import CropReader
+    from rt_hands.lifting.rtc import Surface
 
 MAX_BATCH = 16  # eight views of two hands
 
@@ -140,6 +143,25 @@ class TensorRtEngine:
         except MissingPart as error:
             self.note(f"crops and decodes on the CPU: {error}")
             return None
+
+    def surface_reader(self, rig: Rig) -> Surface | None:
+        """RTC and the frames round it on the GPU, in an engine of its own that closes with this one.
+
+        None, said once, where the kernels weren't compiled.
+        """
+        from rt_hands.inference.tensorrt.lifter import RtcLifter
+        from rt_hands.lifting.rtc import Rtc
+
+        rtc = Rtc()
+        engine = TensorRtEngine(rtc.path, max_batch=N_HANDS, use_graphs=self.use_graphs, runtime=self.runtime)
+        try:
+            lifter = RtcLifter(engine, rig, rtc.normalised)
+        except MissingPart as error:
+            engine.close()
+            self.note(f"runs RTC on the CPU: {error}")
+            return None
+        self.before_close.append(engine.close)
+        return lifter.surface
 
     def warm_up(self, batches: Iterable[int] = (1,)) -> None:
         """Run each batch size twice on zeros; the first run records the graph."""

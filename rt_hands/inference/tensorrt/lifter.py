@@ -108,6 +108,13 @@ class RtcLifter:
         confidence[np.isnan(hands_mm[:, N_JOINTS, 0])] = 0
         return Lifted(hands_mm, confidence, points_px.reshape(len(self.rig), n, N_HAND, 2))
 
+    def surface(
+        self, joints_mm: NDArray[np.floating], side: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The same as an `Rtc` gives it, for `lift`: (N, 64, 3) mm and confidence (N, 64)."""
+        lifted = self(joints_mm, side)
+        return lifted.hands_mm[:, N_JOINTS:], lifted.confidence
+
     # Everything below runs in the owner thread.
 
     def _step(self, bound: _Bound) -> None:
