@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rt_hands.errors import InvalidInput  # noqa: E402
 from rt_hands.inference.tensorrt import plan, probe  # noqa: E402
+from rt_hands.inference.tensorrt.cuda import DeviceLost, cuda_error  # noqa: E402
 from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine, choose_precision  # noqa: E402
 from rt_hands.inference.tensorrt.onnx_types import with_types  # noqa: E402
 from rt_hands.inference.tensorrt.reader import CropReader  # noqa: E402
@@ -271,6 +273,39 @@ def test_no_context_and_no_memory_are_sentences(small):
     with pytest.raises(InvalidInput, match="Test GPU is out of memory"):
         engine.run(batch_of(1))
     engine.close()
+
+
+PYCUDA = SimpleNamespace(MemoryError=type("MemoryError", (Exception,), {}))
+
+
+def test_a_dead_context_is_a_sentence_closing_stays_quiet_and_another_engine_runs(small, monkeypatch):
+    engine = open_small(small)
+    engine.run(batch_of(1))
+
+    def lost():
+        raise cuda_error(PYCUDA, GPU, Exception("cuStreamSynchronize failed: an illegal memory access"))
+
+    monkeypatch.setattr(engine.cuda, "synchronise", lost)
+    for _ in range(2):
+        with pytest.raises(
+            DeviceLost, match=r"CUDA context on Test GPU was lost \(.*illegal memory access\)"
+        ):
+            engine.run(batch_of(1))
+    engine.close()
+    again = open_small(small)
+    np.testing.assert_allclose(again.run(batch_of(1))[0], small[1](batch_of(1))[0], atol=1e-6)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PYCUDA.MemoryError("cuMemAlloc failed"), "Test GPU is out of memory"),
+        (Exception("no kernel image is available for execution"), "kernels don't load on Test GPU"),
+    ],
+)
+def test_errors_of_the_driver_are_sentences(error, said):
+    assert said in str(cuda_error(PYCUDA, GPU, error))
 
 
 def test_corrupt_and_truncated_onnx_are_sentences(small, tmp_path):
