@@ -387,6 +387,32 @@ def test_float16_keeps_inputs_outputs_and_resize_scales():
     assert not np.array_equal(halved, single)
 
 
+def test_a_side_that_counts_and_multiplies_gets_both_types():
+    import onnxruntime
+
+    node, value = helper.make_node, helper.make_tensor_value_info
+    constants = {"last": np.array(3), "zero": np.array(0, np.float32), "one": np.array(1, np.float32)}
+    nodes = [
+        node("Shape", ["image"], ["shape"]),
+        node("Gather", ["shape", "last"], ["whole"]),
+        node("Cast", ["whole"], ["side"], to=TensorProto.FLOAT),
+        node("Range", ["zero", "side", "one"], ["grid"]),
+        node("Mul", ["image", "side"], ["large"]),
+        node("Add", ["large", "grid"], ["out"]),
+    ]
+    shape = ["b", 1, 2, 8]
+    graph = helper.make_graph(
+        nodes, "side", [value("image", TensorProto.FLOAT, shape)], [value("out", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    half = with_types(model.SerializeToString(), "float16", "side")
+    image = np.random.default_rng(0).random((2, 1, 2, 8), np.float32)
+    session = onnxruntime.InferenceSession(half, providers=["CPUExecutionProvider"])
+    got = session.run(None, {"image": image})[0]
+    np.testing.assert_allclose(got, image * 8 + np.arange(8), atol=0.02)  # measured 0.006
+
+
 def test_precisions_that_do_not_fit_are_refused(small, tmp_path):
     with pytest.raises(InvalidInput, match="holds no 8-bit layers, so it can't be built in int8"):
         with_types(small[0].read_bytes(), "int8", "small.onnx")

@@ -20,10 +20,9 @@ _HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """Buffers of one batch size and the request that points at them."""
+    """Input arrays of one batch size and the request that points at them; the outputs are the request's own."""
 
     inputs: tuple[Array, ...]
-    outputs: tuple[Array, ...]
     request: Any
 
 
@@ -52,7 +51,8 @@ class OpenVinoEngine:
             if own is not given:
                 np.copyto(own, given)
         bound.request.infer()
-        return bound.outputs
+        # Views, no copies. OpenVINO writes into arrays of ours 2 to 3 % slower at batch 4 and 8.
+        return tuple(bound.request.get_output_tensor(i).data for i in range(len(self.outputs)))
 
     def warm_up(self, batches: Iterable[int] = (1,)) -> None:
         """Run each batch size twice on zeros."""
@@ -77,12 +77,7 @@ class OpenVinoEngine:
         inputs = tuple(np.zeros(spec.sized(batch), spec.dtype) for spec in self.inputs)
         for index, array in enumerate(inputs):
             request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
-        # An exporter may leave sizes open that are fixed in truth, so one plain run tells the shapes of the outputs.
-        request.infer()
-        outputs = tuple(request.get_output_tensor(i).data.copy() for i in range(len(self.outputs)))
-        for index, array in enumerate(outputs):
-            request.set_output_tensor(index, openvino.Tensor(array, shared_memory=True))
-        return _Bound(inputs, outputs, request)
+        return _Bound(inputs, request)
 
 
 def _precision(core: Any, asked: str, of_file: str) -> str:

@@ -81,6 +81,7 @@ def to_half(model: Any, name: str) -> None:
     ranges = _float_ranges(onnx, model)
     del graph.value_info[:]
     kept = _kept_float(graph)
+    _split_kept(onnx, graph, kept)
     scales = {node.input[1] for node in graph.node if node.op_type in _QUANTISED}
     for tensor in graph.initializer:
         if tensor.name not in kept:
@@ -166,6 +167,28 @@ def _kept_float(graph: Any) -> set[str]:
         for i in _KEEP_FLOAT.get(node.op_type, ())
         if i < len(node.input) and node.input[i]
     }
+
+
+def _split_kept(onnx: Any, graph: Any, kept: set[str]) -> None:
+    """Numbers cast to float32 for a Range, halved for other nodes that read them: onnxruntime merges such Casts."""
+    nodes = []
+    shared = {
+        node.output[0]: f"{node.output[0]}_halved"
+        for node in graph.node
+        if node.op_type == "Cast" and node.output[0] in kept
+    }
+    for node in graph.node:
+        stays = _KEEP_FLOAT.get(node.op_type, ())
+        for i, name in enumerate(node.input):
+            if name in shared and i not in stays:
+                node.input[i] = shared[name]
+        nodes.append(node)
+        if node.op_type == "Cast" and node.output[0] in shared:
+            name = node.output[0]
+            half = onnx.TensorProto.FLOAT16
+            nodes.append(onnx.helper.make_node("Cast", [name], [shared[name]], f"{name}_halving", to=half))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _halve_attributes(onnx: Any, node: Any, name: str) -> None:
