@@ -87,13 +87,8 @@ class Detector:
         for bar in (self.limits.hinted, self.limits.found):
             hands = [spot.best for spot in found]
             read = self._both_ways(image, hands, clock)
-            nearest = ((self._nearest(read, i, hand, bar), hand) for i, hand in enumerate(hands))
-            kept = [
-                spot
-                for spot, hand in nearest
-                if spot and (bar is self.limits.hinted or self._stays(spot, hand))
-            ]
-            found = spots((s for spot in kept for s in spot.by_side if s), self.limits)
+            nearest = (self._nearest(read, i, hand, bar) for i, hand in enumerate(hands))
+            found = spots((s for spot in nearest if spot for s in spot.by_side if s), self.limits)
         return found
 
     def _both_ways(self, image: Image, hands: list[Sighting], clock: StageClock) -> Read:
@@ -106,11 +101,6 @@ class Detector:
         """The readings of a hand in the crop made for it; other hands in there are cut off and left out."""
         found = hands_in(read, crop, bar, self.limits)
         return min(found, default=None, key=lambda spot: distance(spot.best, hand))
-
-    def _stays(self, spot: Spot, before: Sighting) -> bool:
-        """Whether an unsure hand lies where the look before saw it: things that are no hands change with each crop."""
-        is_certain = spot.presence >= self.limits.certain.presence
-        return is_certain or distance(spot.best, before) < self.limits.steady
 
     def _may_lie_there(self, spot: Spot, first: Spot) -> bool:
         """Upon the first hand, where its own parts look like hands, another one must be all but certain."""

@@ -8,7 +8,7 @@ import pytest
 import standin
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standin import TEMPLATE_UV, PaintedHand, picture, worst_px
+from standin import PaintedHand, picture, worst_px
 
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
@@ -23,7 +23,7 @@ from rt_hands.tracking.crops import (
     fine_search_crops,
     search_crops,
 )
-from rt_hands.tracking.readings import Sighting, Spot, joined
+from rt_hands.tracking.readings import joined
 from rt_hands.types import Hands2D
 
 
@@ -166,18 +166,6 @@ def test_joined_readings_are_means_by_score_where_they_agree_and_the_surer_where
     np.testing.assert_allclose(both.points_px[0, 0, 5], [51, 50, 0.45], rtol=1e-5)
     np.testing.assert_allclose(both.points_px[0, 1, 0, :2], [90, 50])
     np.testing.assert_allclose(both.presence, [[0.7, 0.3]], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("presence", "moved", "stays"),
-    [(0.9, 0.1, True), (0.9, 0.4, False), (0.99, 0.4, True)],
-    ids=["unsure but steady", "unsure and elsewhere", "certain"],
-)
-def test_an_unsure_hand_must_lie_where_it_was_seen_before(standin_cpm, presence, moved, stays):
-    points = np.column_stack([TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
-    there = points + np.float32([100 * moved, 0, 0])
-    before, now = (Sighting(0, p, presence, 1.0, box_of(p, 0.05)) for p in (points, there))
-    assert Detector(cpm=standin_cpm)._stays(Spot((now, None)), before) is stays
 
 
 # --- where it looks ------------------------------------------------------------------------------------------

@@ -46,10 +46,6 @@ class Thresholds:
     """To call a second hand found that lies upon the first or was looked for beside it, where arms and the first hand
     itself look like hands. Of 317 real and 116 rendered train pictures of one hand 1 and 2 have a second one that
     reaches it, of 53 rendered pairs of which one was found 36 the right one."""
-    steady: float = 0.25
-    """How far from its place in the look before, in hand sizes, a hand that is not certain may be found. Of the 9 things
-    found in 900 train pieces without hands, none certain, 6 go (they lay 0.17 to 0.71 off), of the hands in 444 train
-    pictures of one 1."""
     point_in_box: float = 0.05
     """Points with lower peaks do not stretch the box of a hand: they are guesses."""
     side_ratio: float = 0.2
