@@ -86,4 +86,4 @@ def test_readings_stay_themselves() -> None:
 def test_trust_falls_with_the_score() -> None:
     steps = trust(np.array([1.0, 0.75, 0.5, 0.0, -1.0, np.nan]))
     assert steps[1] == 1 and steps[0] > steps[1] > steps[2] > 0
-    assert steps[2] == pytest.approx(np.exp(-2)) and (steps[3:] == 0).all()
+    assert steps[2] == pytest.approx(np.exp(-2.5)) and (steps[3:] == 0).all()

@@ -117,12 +117,24 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _rendered_table(errors: Errors, figures: Mapping[str, float]) -> Table:
-    columns = ("views", "found", "invented", "joints", "surface", "all", "all, median", "px, median")
-    table = _table("Rendered rigs: mean distance in mm", columns)
+    columns = (
+        "views",
+        "found",
+        "invented",
+        "joints",
+        "surface",
+        "all",
+        "all, median",
+        "all, common",
+        "px, median",
+    )
+    table = _table(
+        "Rendered rigs: mean distance in mm (common: of hands found with any number of views)", columns
+    )
     for count in VIEWS:
         shares = [f"{np.mean(of[count] or [False]):.0%}" for of in (errors.found, errors.invented)]
         cells = [errors.mean_mm(count, kind=kind) for kind in ("joints", "surface", "all")]
-        cells += [errors.median_mm(count), figures[f"rig{count}_reprojection_px"]]
+        cells += [errors.median_mm(count), errors.common_mm(count), figures[f"rig{count}_reprojection_px"]]
         table.add_row(str(count), *shares, *(f"{c:.2f}" for c in cells))
     return table
 

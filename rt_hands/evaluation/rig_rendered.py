@@ -44,12 +44,13 @@ Agree = Callable[[Rig, Sequence["View"], Sequence[Hands2D]], list[Hands2D]]
 class Errors:
     """Distances to the truth, mm, gathered by (fusion, views, state, kind of points).
 
-    found: hands that are there and nearer than LOST_MM; invented: hands lifted where there is none. network_px: misses
-    of single views; network_saw: whether they saw a hand that is there.
+    found: hands that are there and nearer than LOST_MM; hands_mm: how far they are, NaN where not found; invented: hands
+    lifted where there is none. network_px: misses of single views; network_saw: whether they saw a hand that is there.
     """
 
     mm: dict[tuple[float, int, str, str], list[float]] = field(default_factory=dict)
     found: dict[int, list[bool]] = field(default_factory=dict)
+    hands_mm: dict[int, list[float]] = field(default_factory=dict)
     invented: dict[int, list[bool]] = field(default_factory=dict)
     network_px: list[float] = field(default_factory=list)
     network_saw: list[bool] = field(default_factory=list)
@@ -76,6 +77,12 @@ class Errors:
         """Median distance; NaN where nothing was measured."""
         known = self.mm.get((FUSION_WEIGHT, views, "every", kind))
         return float(np.median(known)) if known else float("nan")
+
+    def common_mm(self, views: int) -> float:
+        """Mean distance of the hands that are found with every number of views: few views find the easy ones only."""
+        apart = np.array([self.hands_mm[count] for count in VIEWS])
+        common = np.isfinite(apart).all(0)
+        return float(apart[VIEWS.index(views), common].mean()) if common.any() else float("nan")
 
 
 def state_of(truth_mm: NDArray[np.float64]) -> str:
@@ -185,7 +192,9 @@ def _note_found(
     errors: Errors, count: int, hands: Hands3D, truth_mm: NDArray[np.float64], wanted: NDArray[np.bool_]
 ) -> None:
     apart = np.linalg.norm(hands.points_world_mm - truth_mm, axis=1).reshape(N_HANDS, N_HAND)
-    near = hands.present & (np.where(hands.present[:, None], apart, np.inf).mean(1) < LOST_MM)
+    mean_mm = np.where(hands.present[:, None], apart, np.inf).mean(1)
+    near = hands.present & (mean_mm < LOST_MM)
+    errors.hands_mm.setdefault(count, []).extend(np.where(near, mean_mm, np.nan)[wanted].tolist())
     errors.found.setdefault(count, []).extend(near[wanted].tolist())
     errors.invented.setdefault(count, []).extend(hands.present[~wanted].tolist())
 
@@ -228,6 +237,7 @@ def rendered_figures(errors: Errors) -> dict[str, float]:
             out[f"rig{count}_fusion_{fusion:g}_all_mm"] = errors.mean_mm(count, fusion=fusion)
         for state in STATES:
             out[f"rig{count}_{state}_all_mm"] = errors.mean_mm(count, state)
+        out[f"rig{count}_common_all_mm"] = errors.common_mm(count)
         out[f"rig{count}_found"] = float(np.mean(errors.found[count]))
         out[f"rig{count}_invented"] = float(np.mean(errors.invented[count] or [False]))
         out[f"rig{count}_reprojection_px"] = float(np.median(errors.reprojection_px[count] or [np.nan]))
