@@ -128,9 +128,7 @@ def _rendered_table(errors: Errors, figures: Mapping[str, float]) -> Table:
         "all, common",
         "px, median",
     )
-    table = _table(
-        "Rendered rigs: mean distance in mm (common: of hands found with any number of views)", columns
-    )
+    table = _table("Rendered rigs: mean distance in mm (common: found with any number)", columns)
     for count in VIEWS:
         shares = [f"{np.mean(of[count] or [False]):.0%}" for of in (errors.found, errors.invented)]
         cells = [errors.mean_mm(count, kind=kind) for kind in ("joints", "surface", "all")]

@@ -44,8 +44,9 @@ Agree = Callable[[Rig, Sequence["View"], Sequence[Hands2D]], list[Hands2D]]
 class Errors:
     """Distances to the truth, mm, gathered by (fusion, views, state, kind of points).
 
-    found: hands that are there and nearer than LOST_MM; hands_mm: how far they are, NaN where not found; invented: hands
-    lifted where there is none. network_px: misses of single views; network_saw: whether they saw a hand that is there.
+    found: hands that are there and nearer than LOST_MM; hands_mm: how far they are, NaN where not found; invented:
+    hands lifted where there is none. network_px: misses of single views; network_saw: whether they saw a hand that is
+    there.
     """
 
     mm: dict[tuple[float, int, str, str], list[float]] = field(default_factory=dict)

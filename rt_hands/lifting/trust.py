@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 SCORE_FALL: Final = 0.2
 """The network's error falls by a factor e with so much score. On pictures of rendered train people the median is 0.22
-of the hand's size at scores of 0.4, 0.09 at 0.6, 0.041 at 0.74, 0.021 above 0.9: 0.25. Hands lifted from eight views are
-a little nearer with 0.2, as low scores are also more often plainly wrong."""
+of the hand's size at scores of 0.4, 0.09 at 0.6, 0.041 at 0.74, 0.021 above 0.9: 0.25. Hands lifted from eight views
+are a little nearer with 0.2, as low scores are also more often plainly wrong."""
 USUAL_SCORE: Final = 0.75
 """A joint of this score counts 1."""
 
