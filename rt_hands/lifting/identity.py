@@ -92,7 +92,9 @@ class _Readings:
         apart = np.square(drawn_px - self.joints_px[:, None]).sum(-1)
         near = 1 / (1 + apart / np.square(self.tolerance * self.size_px)[:, None, :, None])
         weight = np.sqrt(self.trust)
-        total = (np.nan_to_num(near) * weight[:, None]).sum(3) / np.maximum(weight.sum(2), 1e-9)[:, None]
+        total = (np.where(np.isnan(near), 0.0, near) * weight[:, None]).sum(3) / np.maximum(
+            weight.sum(2), 1e-9
+        )[:, None]
         return np.asarray(total.transpose(1, 0, 2))
 
     def triangulated(self, of: NDArray[np.bool_]) -> Floats:

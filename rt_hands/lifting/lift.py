@@ -191,7 +191,8 @@ def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:
     weight = np.where(triangulated, fusion, 0.0)
     apart_mm = np.linalg.norm(hands_mm[:, N_JOINTS:] - surface_mm, axis=2, keepdims=True)
     weight = weight * _agreement(apart_mm)
-    hands_mm[:, N_JOINTS:] = (1 - weight) * surface_mm + weight * np.nan_to_num(hands_mm[:, N_JOINTS:])
+    seen_mm = np.where(triangulated, hands_mm[:, N_JOINTS:], 0.0)
+    hands_mm[:, N_JOINTS:] = (1 - weight) * surface_mm + weight * seen_mm
     scores[:, N_JOINTS:] = confidence * joint_score
     for hand in np.flatnonzero(~present).tolist():
         hands_mm[hand], scores[hand] = np.nan, 0
@@ -208,4 +209,5 @@ def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:
 
 def _agreement(apart_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 for points that agree with RTC's, falling to 0 far from it."""
-    return np.nan_to_num(1 / (1 + (apart_mm / FUSION_REACH_MM) ** 2))
+    share = 1 / (1 + (apart_mm / FUSION_REACH_MM) ** 2)
+    return np.where(np.isnan(share), 0.0, share)

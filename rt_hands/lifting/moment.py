@@ -54,10 +54,11 @@ class OneMoment:
         back = (t_ns - moment_ns) / (t_ns - [self._last[camera][0] for camera in late])
         step_px = (points[..., :2] - before[..., :2]).reshape(len(late), N_HANDS, N_HAND, 2)
         joints = points.reshape(len(late), N_HANDS, N_HAND, 3)[:, :, :N_JOINTS, :2]
-        size_px = np.ptp(np.nan_to_num(joints), axis=2).max(2)
+        size_px = np.ptp(np.where(np.isnan(joints), 0, joints), axis=2).max(2)
         far_px = middle(np.linalg.norm(step_px[:, :, :N_JOINTS], axis=3))
         # NaN of a hand that is not there both times is no step.
-        step_px = np.nan_to_num(step_px * (far_px < SAME_HAND * size_px)[..., None, None])
+        step_px = step_px * (far_px < SAME_HAND * size_px)[..., None, None]
+        step_px = np.where(np.isnan(step_px), 0, step_px)
         points[..., :2] -= (back[:, None, None, None] * step_px).reshape(len(late), -1, 2)
         return {
             camera: Hands2D(points[v], views[camera].present, views[camera].presence)

@@ -228,7 +228,7 @@ def advise(
     stay_px, turn_px = middle(stay.reshape(len(frames), -1)), middle(turn.reshape(len(frames), -1))
     exchange = turn_px < EXCHANGE_RATIO * stay_px
     apart_px = middle(np.where(exchange[:, None, None], turn, stay))
-    sizes_px = np.ptp(np.nan_to_num(rigs), axis=2).max(2)
+    sizes_px = np.ptp(np.where(np.isnan(rigs), 0, rigs), axis=2).max(2)
     for view, frame in enumerate(frames):
         elsewhere = apart_px[view] > ELSEWHERE * sizes_px[view]
         saw, drawn = measured[frame.camera], agreed[frame.camera]
