@@ -39,9 +39,6 @@ class Thresholds:
     """To keep a hand that was there in the last frame: half of the above, or it flickers at the threshold."""
     hinted: Bar = Bar(0.2, 0.05, 0.1)
     """In a pass over the picture, to look closer: hands are small there and a second look costs one crop."""
-    beside: Bar = Bar(0.8, 0.24, 0.35)
-    """To start a second hand beside one that is followed: on a video of one hand 2 % of the frames had a second one, on
-    its forearm, before this bar, and none with it."""
     certain: Bar = Bar(0.97, 0.3, 0.35)
     """To call a second hand found that lies upon the first or was looked for beside it, where arms and the first hand
     itself look like hands. Of 317 real and 116 rendered train pictures of one hand 1 and 2 have a second one that

@@ -62,8 +62,9 @@ class Tracked:
 class Tracker:
     """Call `plan`, have the crops read in one batch, then `update`; once a frame, times in order.
 
-    A hand is found by a pass over the picture (in turn the whole and windows of it), looked at in its own crop in the
-    next frame, confirmed and shown in the one after, then followed crop to crop. Times are in ns: frame rates may vary.
+    A hand is found by a pass over the picture (in turn the whole and windows of it) and looked at in its own crop in
+    the next frame; if all but certain it is shown then, else when the one after confirms it; then it is followed crop
+    to crop. Times are in ns: frame rates may vary.
     """
 
     def __init__(
@@ -212,14 +213,14 @@ class Tracker:
         return hands_in(read, crop, bar, self.limits)
 
     def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
-        """Whether a spot is sure enough for a new hand: surer beside one that is there, all but certain upon it."""
-        limits, bar = self.limits, self.limits.found
-        for h, track in enumerate(self._tracks):
-            if h != hand and track.confirmed and track.box is not None:
-                upon = spot.best.box.overlap(track.box) > limits.part_inside
-                bar = limits.certain if upon else limits.beside
-        # Beside a hand that is there the side of another one is known, so one side's reading must reach the bar alone.
-        return spot.reaches(bar) if bar is limits.found else spot.best.reaches(bar)
+        """Whether a spot is sure enough for a new hand: all but certain beside one that is there.
+
+        Two readings of one hand that share its fingers, or its forearm, look like a second one now and then.
+        """
+        if any(t.confirmed and t.box is not None for h, t in enumerate(self._tracks) if h != hand):
+            # The side is known then, so one side's reading must reach the bar alone.
+            return spot.best.reaches(self.limits.certain)
+        return spot.reaches(self.limits.found)
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
@@ -281,6 +282,8 @@ class Tracker:
         """Start hands in free places with spots that are strong enough to be found."""
         limits = self.limits
         strong = [spot for spot in spare if self._is_strong(spot) and not self._is_followed(spot)]
+        # Beside a hand that is there a second one must be seen twice.
+        at_once = not any(track.confirmed for track in self._tracks)
         for side, spot in assign_sides(strong[:4], limits).items():
             place = side if not self._tracks[side].alive else 1 - side
             allowed = place == side or spot.evidence(place) >= limits.side_ratio * spot.evidence(side)
@@ -288,6 +291,7 @@ class Tracker:
                 continue
             self._tracks[place].start(spot.as_side(place), t_ns)
             self._tracks[place].weigh_side(spot, place)
+            self._tracks[place].confirmed = at_once and spot.reaches(limits.certain)
 
     def _report(self, t_ns: int) -> Tracked:
         hands, measured = HandsBuilder(), HandsBuilder()
