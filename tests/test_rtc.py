@@ -145,6 +145,13 @@ def test_no_hands_give_no_surface(nets: dict[str, Rtc]) -> None:
     assert surface.shape == (0, 64, 3) and confidence.shape == (0, 64)
 
 
+def test_a_damaged_file_is_named(tmp_path) -> None:
+    cut_off = tmp_path / "rtc.onnx"
+    cut_off.write_bytes(model_path("default").read_bytes()[:5000])
+    with pytest.raises(InvalidInput, match=r"rtc\.onnx is no ONNX network"):
+        Rtc(str(cut_off))
+
+
 def test_metres_and_unknown_models_are_named(nets: dict[str, Rtc]) -> None:
     with pytest.raises(InvalidInput, match="metres"):
         nets["rtc"](open_hand() / 1000, RIGHT)

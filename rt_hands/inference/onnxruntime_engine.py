@@ -45,7 +45,7 @@ class OnnxRuntimeEngine:
                 f"onnxruntime runs {model.name} in {self.precision}, not {precision}. "
                 "Try --engine openvino for bfloat16, or --model int8."
             )
-        self._session: Any = _load(model, threads)
+        self._session: Any = load_session(model, threads)
         self.inputs = tuple(_spec(tensor) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(tensor) for tensor in self._session.get_outputs())
         self._bound: dict[int, _Bound] = {}
@@ -94,7 +94,8 @@ class OnnxRuntimeEngine:
         return _Bound(inputs, outputs, binding)
 
 
-def _load(model: Path, threads: int | None) -> Any:
+def load_session(model: Path, threads: int | None) -> Any:
+    """An onnxruntime session on the CPU; raises InvalidInput for a file that it refuses. threads: None is all cores."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
+from rt_hands.inference.onnxruntime_engine import load_session
 from rt_hands.layout import N_SURFACE
 from rt_hands.lifting.canonical import canonicalise
 from rt_hands.paths import weights_dir
@@ -42,11 +42,8 @@ class Rtc:
     """
 
     def __init__(self, model: str = "default", threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
         self.path = model_path(model)
-        self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        self._session = load_session(self.path, threads)
         props = self._session.get_modelmeta().custom_metadata_map
         self.normalised = props.get("normalise", "1") == "1"
 
