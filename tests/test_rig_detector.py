@@ -105,12 +105,10 @@ def test_still_pictures_of_a_rig_are_lifted(standin_cpm) -> None:
 
 @pytest.mark.parametrize("with_rig", [False, True])
 def test_slow_cameras_have_their_hands_in_the_second_frame(standin_cpm, with_rig: bool) -> None:
-    seen = {}
-    for fps in (6, 30):
-        results = Pipeline(Moments(3, fps), standin_cpm, rig=rig() if with_rig else None)
-        seen[fps] = [all(v.states == (State.SEEN, State.SEEN) for v in r.views) for r in results]
+    results = Pipeline(Moments(3, 6), standin_cpm, rig=rig() if with_rig else None)
+    seen = [all(v.states == (State.SEEN, State.SEEN) for v in r.views) for r in results]
     # The first frame does not say yet how slow they are.
-    assert seen[6] == [False, True, True] and not seen[30][1]
+    assert seen == [False, True, True]
 
 
 def test_the_detector_is_not_asked_again_and_again(standin_cpm, monkeypatch) -> None:
