@@ -178,6 +178,13 @@ static inline double moved(const double* step, double longest, double* joints) {
     return furthest;
 }
 
+static inline bool is_finite(const double* values, int count) {
+    for (int i = 0; i < count; ++i) {
+        if (values[i] - values[i] != 0) return false;
+    }
+    return true;
+}
+
 static inline bool fit_hand(const FitInput& seen, std::int64_t hand, const HandModel& model, const CameraModel* cameras,
                             std::int64_t views, const FitOptions& options, double* world_mm, const FitSpace& space) {
     const auto draw = [&] {
@@ -207,6 +214,7 @@ static inline bool fit_hand(const FitInput& seen, std::int64_t hand, const HandM
         to_world(axes, joints, world_mm);
         if (!(furthest > options.arrived)) break;
     }
+    if (!is_finite(world_mm, kFree)) return false;  // of numbers that overflow
     draw();
     return true;
 }
