@@ -36,7 +36,8 @@ struct FitInput {
     std::int64_t hands;
 };
 
-// world_mm (H, 21, 3): in, where to start, NaN where unknown; out, the joints, all NaN for hands without a frame or whose numbers overflow.
+// world_mm (H, 21, 3): in, where to start, NaN where unknown; out, the joints, all NaN for hands without a frame or
+// whose numbers overflow.
 // apart_px (V, H, 21): how far each view's points lie from them; NaN where unseen.
 // Gauss-Newton on reprojection, with Cauchy's weights (the lens's distortion is left out of the derivative, which changes
 // the way of the search, not its end), on the lengths of bones and on the shape.
