@@ -397,6 +397,21 @@ py::tuple mean_step_py(const py::object& a_object, const py::object& b_object) {
     return py::make_tuple(step.x, step.y, step.length);
 }
 
+py::tuple one_euro_py(const py::object& now_object, const py::object& last_object, const py::object& speed_object,
+                      double dt_s, double size, double min_cutoff_hz, double beta, double d_cutoff_hz) {
+    const Float64Array now = float64_of_shape(now_object, "now", "(N, D)", {kAny, kAny});
+    const py::ssize_t count = now.shape(0), axes = now.shape(1);
+    const Float64Array last = float64_of_shape(last_object, "last", "of the shape of now", {count, axes});
+    const Float64Array speed = float64_of_shape(speed_object, "speed", "of the shape of now", {count, axes});
+    if (!(dt_s > 0)) throw py::value_error("dt_s must be above 0, got " + std::to_string(dt_s) + ".");
+    py::array_t<double> points({count, axes}), changed({count, axes});
+    std::copy(last.data(), last.data() + last.size(), points.mutable_data());
+    std::copy(speed.data(), speed.data() + speed.size(), changed.mutable_data());
+    one_euro({min_cutoff_hz, beta, d_cutoff_hz}, now.data(), points.mutable_data(), changed.mutable_data(), count, axes,
+             dt_s, size);
+    return py::make_tuple(points, changed);
+}
+
 py::tuple palm_frames_py(const py::object& points_object, const py::object& template_object) {
     const Float64Array points = float64_of_shape(points_object, "points_mm", "(N, P, 3) in mm", {kAny, kAny, 3});
     const py::ssize_t count = points.shape(0), palms = points.shape(1);
@@ -530,6 +545,8 @@ PYBIND11_MODULE(_core, m) {
              py::arg("bones_mm"), py::arg("mirrored"), py::arg("start_mm"), py::arg("K"), py::arg("dist"),
              py::arg("cam_from_world"), py::arg("options"));
     m.def("mean_step", &mean_step_py, py::arg("a"), py::arg("b"));
+    m.def("one_euro", &one_euro_py, py::arg("now"), py::arg("last"), py::arg("speed"), py::kw_only(), py::arg("dt_s"),
+          py::arg("size"), py::arg("min_cutoff_hz"), py::arg("beta"), py::arg("d_cutoff_hz"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),

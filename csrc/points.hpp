@@ -45,4 +45,31 @@ inline MeanStep mean_step(const double* a, const double* b, std::int64_t count) 
     return {sum.x / number, sum.y / number, sum.length / number};
 }
 
+// One step of the One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) on points (count, axes). last, speed: of the step
+// before, replaced by this one's. now: measured dt_s > 0 later. size: of the hand, in the points' unit.
+struct OneEuro {
+    double min_cutoff_hz, beta, d_cutoff_hz;
+};
+
+inline double low_pass_share(double cutoff_hz, double dt_s) {
+    const double turn = 6.283185307179586 * cutoff_hz * dt_s;
+    return turn / (turn + 1);
+}
+
+inline void one_euro(const OneEuro& filter, const double* now, double* last, double* speed, std::int64_t count,
+                     std::int64_t axes, double dt_s, double size) {
+    const double fresh = low_pass_share(filter.d_cutoff_hz, dt_s), floor = size > 1 ? size : 1;
+    for (std::int64_t i = 0; i < count; ++i, now += axes, last += axes, speed += axes) {
+        double square = 0;
+        for (std::int64_t a = 0; a < axes; ++a) {
+            speed[a] = (1 - fresh) * speed[a] + fresh / dt_s * (now[a] - last[a]);
+            square += speed[a] * speed[a];
+        }
+        // One cutoff for all axes of a point: filtering them apart bends straight paths.
+        const double cutoff_hz = filter.min_cutoff_hz + filter.beta * std::sqrt(square) / floor;
+        const double share = low_pass_share(cutoff_hz, dt_s);
+        for (std::int64_t a = 0; a < axes; ++a) last[a] += share * (now[a] - last[a]);
+    }
+}
+
 }  // namespace rt_hands

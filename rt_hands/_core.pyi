@@ -75,6 +75,23 @@ def extent(
 def mean_step(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float, float]:
     """Means over the ways from points a to points b, (N, 3: x, y, score) each: x, y, and the length; NaN for none."""
 
+def one_euro(
+    now: NDArray[np.floating],
+    last: NDArray[np.floating],
+    speed: NDArray[np.floating],
+    *,
+    dt_s: float,
+    size: float,
+    min_cutoff_hz: float,
+    beta: float,
+    d_cutoff_hz: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One step of the One-Euro filter: now, last and speed (N, D) -> smoothed points and their speed, (N, D) each.
+
+    size: of the hand, in the unit of the points, at least 1. ValueError where dt_s is not above 0.
+    Casiez, Roussel, Vogel, CHI 2012.
+    """
+
 def palm_frames(
     points_mm: NDArray[np.floating], template: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -176,3 +176,15 @@ def mean_step(a: Array, b: Array) -> Array:
     """Means over the ways from a to b, (N, 3) each, of which the third number does not count: x, y, length."""
     way = b[:, :2].astype(float) - a[:, :2]
     return np.array([*way.mean(0), np.linalg.norm(way, axis=1).mean()])
+
+
+def one_euro(now: Array, last: Array, speed: Array, dt: float, size: float, rates: Array) -> tuple[Array, Array]:
+    """The One-Euro filter; rates: cutoff at rest, beta, cutoff of the speed. Smoothed points and their speed."""
+    least_hz, beta, d_hz = rates
+
+    def share(cutoff_hz: Array | float) -> Array | float:
+        return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * dt))
+
+    speed = speed + share(d_hz) * ((now - last) / dt - speed)
+    cutoff_hz = least_hz + beta * np.linalg.norm(speed, axis=1, keepdims=True) / max(size, 1)
+    return last + share(cutoff_hz) * (now - last), speed

@@ -1,4 +1,4 @@
-"""extent and mean_step against their NumPy twins, and what may be wrong."""
+"""extent, mean_step and one_euro against their NumPy twins, and what may be wrong."""
 
 from __future__ import annotations
 
@@ -42,8 +42,27 @@ def test_mean_step_is_its_twin(seed: int) -> None:
     np.testing.assert_allclose(_core.mean_step(a, b), reference.mean_step(a, b), atol=1e-10)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 999), st.floats(1e-4, 1), st.floats(0, 500), st.integers(1, 4))
+def test_one_euro_is_its_twin(seed: int, dt: float, size: float, axes: int) -> None:
+    rng = np.random.default_rng(seed)
+    now, last, speed = rng.normal(0, 50, (3, 85, axes))
+    rates = rng.uniform(0.1, 9, 3)
+    named = dict(zip(("min_cutoff_hz", "beta", "d_cutoff_hz"), rates.tolist(), strict=True))
+    kept = last.copy(), speed.copy()
+    found = _core.one_euro(now, last, speed, dt_s=dt, size=size, **named)
+    wanted = reference.one_euro(now, last, speed, dt, size, rates)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    np.testing.assert_array_equal((last, speed), kept)  # what went in stays as it was
+
+
 def test_wrong_arrays_are_named() -> None:
     with pytest.raises(ValueError, match=r"points_px must be \(N, 3\)"):
         _core.extent(hand(0)[:, :2], 0.1)
     with pytest.raises(ValueError, match="N = 85"):
         _core.mean_step(hand(0), hand(0)[:5])
+    euro = {"size": 1.0, "min_cutoff_hz": 1.0, "beta": 1.0, "d_cutoff_hz": 1.0}
+    with pytest.raises(ValueError, match="last must be of the shape of now"):
+        _core.one_euro(hand(0), hand(0)[:5], hand(0), dt_s=0.1, **euro)
+    with pytest.raises(ValueError, match="dt_s must be above 0"):
+        _core.one_euro(hand(0), hand(0), hand(0), dt_s=float("nan"), **euro)

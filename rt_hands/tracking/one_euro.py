@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
+
 Points = NDArray[np.float64]
 
 
@@ -47,18 +49,17 @@ class OneEuro:
         dt = (t_ns - self._t_ns) * 1e-9
         if dt <= 0:
             return self._points
-        step = points - self._points
-        kept = 1 - _share(self.smoothing.d_cutoff_hz, dt)
-        self._speed = kept * self._speed + (1 - kept) / dt * step
-        # One cutoff for all axes of a point: filtering them apart bends straight paths.
-        sizes_per_s = np.sqrt((self._speed * self._speed).sum(1, keepdims=True)) / max(size_px, 1.0)
-        step *= _share(self.smoothing.min_cutoff_hz + self.smoothing.beta * sizes_per_s, dt)
-        self._points = self._points + step
+        # A dozen array calls a hand and view otherwise.
+        self._points, self._speed = _core.one_euro(
+            points,
+            self._points,
+            self._speed,
+            dt_s=dt,
+            size=size_px,
+            min_cutoff_hz=self.smoothing.min_cutoff_hz,
+            beta=self.smoothing.beta,
+            d_cutoff_hz=self.smoothing.d_cutoff_hz,
+        )
         self._t_ns = t_ns
         return self._points
 
-
-def _share(cutoff_hz: float | NDArray[np.float64], dt: float) -> float | NDArray[np.float64]:
-    """Weight of the new sample in a first-order low pass."""
-    turn = 2 * np.pi * cutoff_hz * dt
-    return turn / (turn + 1)
