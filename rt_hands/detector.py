@@ -26,6 +26,9 @@ from rt_hands.tracking.readings import (
 from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D, Image
 
+SMALL_HAND = 0.25
+"""Of the picture's shorter side: where one hand is smaller, the other one may be too small for the large windows."""
+
 
 class Detector:
     """Finds up to one right and one left hand in a picture of any size.
@@ -33,8 +36,9 @@ class Detector:
     A coarse pass over the whole picture and large windows of it, in one batch; small windows if that finds nothing.
     Then a crop round each hand found, turned so that it points up, read as it is and mirrored, and once more from
     there: each pass sees the hand more as the network knows hands. Where one hand is found, the other is looked for in
-    wider crops round it: two that meet draw the network's first look to one of them. A hand is present only where the
-    presence head and the belief maps agree in its own crop; otherwise its points are NaN with score 0.
+    wider crops round it, for two that meet draw the network's first look to one of them; then, where it is small, in
+    the small windows. A hand is present only where the presence head and the belief maps agree in its own crop;
+    otherwise its points are NaN with score 0.
 
     engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
     mirror: read crops mirrored, too: nearly twice the time for a tenth less error.
@@ -60,7 +64,7 @@ class Detector:
         hands = self._close_looks(image_bgr, self._search(image_bgr, clock), clock)
         hands = hands[:1] + [spot for spot in hands[1:] if self._may_lie_there(spot, hands[0])]
         if len(hands) == 1:
-            hands += self._other(image_bgr, hands[0], clock)
+            hands += self._other(image_bgr, hands[0].best, clock)
         return _settle(assign_sides(hands, self.limits))
 
     def read(self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock) -> Read:
@@ -107,17 +111,23 @@ class Detector:
         upon = spot.best.box.overlap(first.best.box) > self.limits.part_inside
         return not upon or spot.best.reaches(self.limits.certain)
 
-    def _other(self, image: Image, first: Spot, clock: StageClock) -> list[Spot]:
-        """The hand of the other side, looked for round the first: one spot or none."""
-        known, limits = first.best, self.limits
-        side = 1 - known.side
-        crops = crops_beside(known.points_px, limits.point_in_box)
-        read = self.cpm([(image, crop) for crop in crops], clock)
-        seen = [
-            s for i in range(len(crops)) for s in sightings(read, i, limits.hinted, limits) if s.side == side
-        ]
-        hints = [spot.best for spot in spots(seen, limits)[:3]]
-        for bar in (limits.hinted, limits.certain):
+    def _other(self, image: Image, known: Sighting, clock: StageClock) -> list[Spot]:
+        """The hand of the other side, looked for round the first, then among small ones: one spot or none."""
+        found = self._second(image, known, crops_beside(known.points_px, self.limits.point_in_box), clock)
+        shorter = min(image.shape[:2])
+        if not found and known.box.size_px < SMALL_HAND * shorter:
+            found = self._second(image, known, fine_search_crops((image.shape[1], image.shape[0])), clock)
+        return found
+
+    def _second(
+        self, image: Image, known: Sighting, windows: Sequence[Crop], clock: StageClock
+    ) -> list[Spot]:
+        """The best hand of the other side that windows hint at: one spot or none."""
+        limits, side = self.limits, 1 - known.side
+        read = self.cpm([(image, crop) for crop in windows], clock)
+        seen = (s for i in range(len(windows)) for s in sightings(read, i, limits.hinted, limits))
+        hints = [spot.best for spot in spots((s for s in seen if s.side == side), limits)[:3]]
+        for bar in (limits.hinted, limits.second):
             read = self._both_ways(image, hints, clock)
             found = [s for i in range(len(hints)) for s in sightings(read, i, bar, limits) if s.side == side]
             hints = [s for s in found if not is_of(s, known, limits)]

@@ -88,7 +88,9 @@ def fuzz_points(rng: Generator) -> None:
     a, b = (twisted(rng, values(rng, (count, 3))) for _ in range(2))
     _core.extent(a, *rng.normal(0, 300, 2))  # type: ignore[arg-type]
     _core.mean_step(a, b)  # type: ignore[arg-type]
-    rates = dict(zip(("size", "min_cutoff_hz", "beta", "d_cutoff_hz"), rng.normal(1, 2, 4).tolist(), strict=True))
+    rates = dict(
+        zip(("size", "min_cutoff_hz", "beta", "d_cutoff_hz"), rng.normal(1, 2, 4).tolist(), strict=True)
+    )
     _core.one_euro(a, b, a, dt_s=float(rng.choice([0.03, 1e-300, 1e300])), **rates)  # type: ignore[arg-type]
 
 

@@ -178,7 +178,9 @@ def mean_step(a: Array, b: Array) -> Array:
     return np.array([*way.mean(0), np.linalg.norm(way, axis=1).mean()])
 
 
-def one_euro(now: Array, last: Array, speed: Array, dt: float, size: float, rates: Array) -> tuple[Array, Array]:
+def one_euro(
+    now: Array, last: Array, speed: Array, dt: float, size: float, rates: Array
+) -> tuple[Array, Array]:
     """The One-Euro filter; rates: cutoff at rest, beta, cutoff of the speed. Smoothed points and their speed."""
     least_hz, beta, d_hz = rates
 

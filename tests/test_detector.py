@@ -85,6 +85,14 @@ def test_small_hand_in_a_large_picture(detector):
     expect(detector(picture(hand, size_px=(1920, 1080))), hand)
 
 
+@pytest.mark.parametrize("side_px", [384, 1000])
+def test_small_hands_far_apart_of_which_large_windows_show_one(detector, side_px):
+    """A person who stands back: the large windows hint at one hand, the other is in a small one."""
+    near = PaintedHand(0, (0.2 * side_px, 0.25 * side_px), 0.156 * side_px)
+    far = PaintedHand(1, (0.8 * side_px, 0.75 * side_px), 0.12 * side_px)
+    expect(detector(picture(near, far, size_px=(side_px, side_px))), near, far, tolerance=0.06)
+
+
 def test_no_hand_is_invented(detector):
     rng = np.random.default_rng(0)
     dull = rng.integers(0, 90, (480, 640, 3), np.uint8)

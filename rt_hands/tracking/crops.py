@@ -115,7 +115,7 @@ def search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
 @lru_cache(64)
 def fine_search_crops(size_px: tuple[int, int]) -> tuple[Crop, ...]:
     """Windows for small hands: squares of 0.6 of the shorter side in a grid; none for small pictures."""
-    if min(size_px) <= 400:
+    if min(size_px) <= 200:
         return ()
     return tuple(_tiles(size_px, max(round(0.6 * min(size_px)), max(size_px) // 6)))
 

@@ -62,4 +62,3 @@ class OneEuro:
         )
         self._t_ns = t_ns
         return self._points
-

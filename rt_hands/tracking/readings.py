@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class Spot:
     @property
     def presence(self) -> float:
         """That a hand is here, be it a right or a left one: a probability."""
-        return 1 - float(np.prod([1 - s.presence for s in self.by_side if s is not None]))
+        right, left = (0.0 if s is None else s.presence for s in self.by_side)
+        return 1 - (1 - right) * (1 - left)
 
     def reaches(self, bar: Bar) -> bool:
         """Whether presence and peak of a hand of either side reach a bar."""
@@ -70,7 +71,8 @@ class Spot:
 
     def as_side(self, side: int) -> Sighting:
         """The hand as one of a side; where it was not read so, the other side's points under this side's name."""
-        return replace(self.by_side[side] or self.best, side=side, presence=self.presence)
+        read = self.by_side[side] or self.best
+        return Sighting(side, read.points_px, self.presence, read.peak, read.box)
 
     def is_of(self, hand: Sighting, limits: Thresholds) -> bool:
         """Whether one of the readings is this hand or a part of it."""
