@@ -179,8 +179,9 @@ std::vector<CameraModel> camera_models(const py::object& k_object, const py::obj
 PeakMethod peak_method(const std::string& name) {
     if (name == "mean5x5") return PeakMethod::mean5x5;
     if (name == "mean5x5_sub") return PeakMethod::mean5x5_sub;
+    if (name == "squares9x9") return PeakMethod::squares9x9;
     if (name == "log_parabola") return PeakMethod::log_parabola;
-    throw py::value_error("method must be 'mean5x5', 'mean5x5_sub' or 'log_parabola', got '" + name + "'.");
+    throw py::value_error("method must be 'mean5x5', 'mean5x5_sub', 'squares9x9' or 'log_parabola', got '" + name + "'.");
 }
 
 MapType map_type(const py::array& maps) {

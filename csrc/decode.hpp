@@ -12,9 +12,11 @@ enum class MapType { float32, float16, uint8 };
 //   mean5x5       mean of the 5x5 patch weighted by its values, clamped at 0 and clipped at the border
 //                 (the source's rule: 2020 dense hand keypoints, section on decoding)
 //   mean5x5_sub   the same after taking 0.2 x peak off every weight: less lean to the centre of the cell
+//   squares9x9    mean of the 9x9 patch weighted by the squares of its values, clamped and clipped alike: a wider look
+//                 at maps of broad or double peaks, that leans less to the centre of the cell
 //   log_parabola  vertex of the parabola through the logarithms of the peak and its two neighbours, per axis:
 //                 exact for a Gaussian; no shift along an axis on whose border the peak lies
-enum class PeakMethod { mean5x5, mean5x5_sub, log_parabola };
+enum class PeakMethod { mean5x5, mean5x5_sub, squares9x9, log_parabola };
 
 struct MapBatch {
     const unsigned char* data;

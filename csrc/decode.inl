@@ -242,6 +242,57 @@ static inline void mean_offset(const PeakPatch<Map>& patch, double floor, double
     *dy = sums.y / sums.weight;
 }
 
+constexpr std::int64_t kReach = 4, kWide = 2 * kReach + 1;
+
+// The 9x9 patch's part in the map. Shares of the peak, whose squares neither overflow nor vanish.
+template <class Map>
+static PatchSums sum_clipped_squares(const PeakPatch<Map>& p) {
+    PatchSums sums = {0, 0, 0};
+    for (std::int64_t y = -std::min(kReach, p.row); y <= std::min(kReach, p.height - 1 - p.row); ++y) {
+        for (std::int64_t x = -std::min(kReach, p.column); x <= std::min(kReach, p.width - 1 - p.column); ++x) {
+            const double share = std::max(p.at(p.row + y, p.column + x), 0.0) / p.peak, weight = share * share;
+            sums.weight += weight;
+            sums.x += weight * static_cast<double>(x);
+            sums.y += weight * static_cast<double>(y);
+        }
+    }
+    return sums;
+}
+
+// The same over a whole patch, in float32: loops of one length become vectors.
+template <class Map>
+static PatchSums sum_whole_squares(const PeakPatch<Map>& p) {
+    const auto scale = static_cast<float>(1 / p.peak);
+    float columns[kWide] = {}, down[kWide] = {};
+    for (std::int64_t y = 0; y < kWide; ++y) {
+        const unsigned char* row =
+            p.map + ((p.row - kReach + y) * p.width + p.column - kReach) * static_cast<std::int64_t>(sizeof(typename Map::Key));
+        const auto lever = static_cast<float>(y - kReach);
+        for (std::int64_t x = 0; x < kWide; ++x) {
+            const float share = Map::value(load_as<typename Map::Key>(row + x * sizeof(typename Map::Key))) * scale;
+            const float positive = share > 0 ? share : 0.0f, weight = positive * positive;
+            columns[x] += weight;
+            down[x] += lever * weight;
+        }
+    }
+    PatchSums sums = {0, 0, 0};
+    for (std::int64_t x = 0; x < kWide; ++x) {
+        sums.weight += columns[x];
+        sums.x += columns[x] * static_cast<double>(x - kReach);
+        sums.y += down[x];
+    }
+    return sums;
+}
+
+// Mean of the 9x9 patch weighted by squares. Offsets from the peak, in cells.
+template <class Map>
+static inline void squares_offset(const PeakPatch<Map>& p, double* dx, double* dy) {
+    const bool whole = p.row >= kReach && p.row < p.height - kReach && p.column >= kReach && p.column < p.width - kReach;
+    const PatchSums sums = whole && p.peak > 1e-30 ? sum_whole_squares(p) : sum_clipped_squares(p);
+    *dx = sums.x / sums.weight;
+    *dy = sums.y / sums.weight;
+}
+
 // Vertex of the parabola through the logarithms of three neighbours, middle one highest. Within half a cell.
 // Neighbours are held above a millionth of the peak, so that zeros have a logarithm.
 static inline double parabola_offset(double left, double middle, double right) {
@@ -270,6 +321,8 @@ static inline void refine_peak(const unsigned char* map, const Peak& peak, std::
     double dx, dy;
     if (method == PeakMethod::log_parabola) {
         parabola_offsets(patch, &dx, &dy);
+    } else if (method == PeakMethod::squares9x9) {
+        squares_offset(patch, &dx, &dy);
     } else {
         mean_offset(patch, method == PeakMethod::mean5x5_sub ? 0.2 * patch.peak : 0.0, &dx, &dy);
     }

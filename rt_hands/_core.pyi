@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PeakMethod = Literal["mean5x5", "mean5x5_sub", "log_parabola"]
+PeakMethod = Literal["mean5x5", "mean5x5_sub", "squares9x9", "log_parabola"]
 SimdLevel = Literal["baseline", "avx2", "avx512"]
 compiler: str
 _Float = TypeVar("_Float", np.float32, np.float64)
@@ -49,7 +49,7 @@ def decode_heatmaps(
     the patch is clipped at the border. Absent, so NaN, NaN, 0: a peak <= 0, or a map with a NaN or +inf in it.
 
     method: `mean5x5` is the source's rule; `mean5x5_sub` first takes 0.2 x peak off every weight;
-    `log_parabola` fits a parabola to the logarithms beside the peak (exact for Gaussians, no shift along an
+    `squares9x9` weights the 9x9 patch by the squares of its cells; `log_parabola` fits a parabola to the logarithms beside the peak (exact for Gaussians, no shift along an
     axis on whose border the peak lies).
     """
 

@@ -50,9 +50,9 @@ def decode(maps: np.ndarray, affine: np.ndarray) -> np.ndarray:
         if np.isnan(one).any() or not 0 < one[peak] < np.inf:
             points[b, k, 2] = 0
             continue
-        y, x = (slice(max(p - 2, 0), p + 3) for p in peak)
+        y, x = (slice(max(p - 4, 0), p + 5) for p in peak)
         rows, columns = np.mgrid[y.start : min(y.stop, one.shape[0]), x.start : min(x.stop, one.shape[1])]
-        weight = np.maximum(one[y, x], 0)
+        weight = (np.maximum(one[y, x], 0) / one[peak]) ** 2
         place = np.array([(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum(), 1.0])
         points[b, k] = *(affine[b] @ place), one[peak]
     return points

@@ -142,7 +142,7 @@ void fuzz_decode() {
     const MapBatch input{data.at.get() + offset, static_cast<MapType>(type), batch, maps, height, width,
                          static_cast<std::ptrdiff_t>(stride * static_cast<std::size_t>(maps)),
                          static_cast<std::ptrdiff_t>(stride)};
-    decode_heatmaps(input, affine.at.get(), static_cast<PeakMethod>(pick(0, 2)), points.at.get());
+    decode_heatmaps(input, affine.at.get(), static_cast<PeakMethod>(pick(0, 3)), points.at.get());
     for (std::size_t i = 0; i < count; ++i) {
         const float *p = points.at.get() + 3 * i, x = p[0], y = p[1];
         const bool absent = std::isnan(x) && std::isnan(y) && p[2] == 0;

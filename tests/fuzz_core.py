@@ -61,7 +61,7 @@ def fuzz_decode(rng: Generator) -> None:
         maps = np.nan_to_num(maps).clip(0, 255).astype("u1") if dtype == "u1" else maps.astype(dtype)
     size = twisted(rng, values(rng, (shape[0], 2))) if rng.integers(4) else None
     affine = twisted(rng, values(rng, (shape[0], 2, 3))) if rng.integers(2) else None
-    method = rng.choice(["mean5x5", "mean5x5_sub", "log_parabola", "none"])
+    method = rng.choice(["mean5x5", "mean5x5_sub", "squares9x9", "log_parabola", "none"])
     _core.decode_heatmaps(twisted(rng, maps), size, affine, method=str(method))  # type: ignore[arg-type]
 
 

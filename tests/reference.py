@@ -33,10 +33,13 @@ def decode_map(belief: NDArray, method: str) -> tuple[float, float, float]:
     peak = values[row, column]
     if method == "log_parabola":
         return column + parabola(values[row], int(column)), row + parabola(values[:, column], int(row)), peak
-    rows = slice(max(row - 2, 0), row + 3)
-    columns = slice(max(column - 2, 0), column + 3)
+    reach = 4 if method == "squares9x9" else 2
+    rows = slice(max(row - reach, 0), row + reach + 1)
+    columns = slice(max(column - reach, 0), column + reach + 1)
     floor = 0.2 * peak if method == "mean5x5_sub" else 0.0
     weights = np.maximum(values[rows, columns] - floor, 0) / peak
+    if method == "squares9x9":
+        weights = weights**2
     y, x = np.mgrid[rows, columns][:, : weights.shape[0], : weights.shape[1]]
     return (weights * x).sum() / weights.sum(), (weights * y).sum() / weights.sum(), peak
 

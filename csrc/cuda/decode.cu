@@ -1,11 +1,11 @@
-// Belief maps to points on the device: peak, then the weighted mean of the 5x5 patch round it.
-// The same answer as decode_heatmaps with mean5x5 in csrc/decode.hpp, so 170 x 3 floats go back instead of the maps.
+// Belief maps to points on the device: peak, then the mean of the 9x9 patch round it, weighted by squares.
+// The same answer as decode_heatmaps with squares9x9 in csrc/decode.hpp, so 170 x 3 floats go back instead of the maps.
 #include "common.cuh"
 
 namespace rt_hands {
 
 constexpr int kThreads = 128;
-constexpr int kRadius = 2;
+constexpr int kRadius = 4;
 
 // A float as an integer of the same order, so that one integer comparison finds the peak.
 __device__ inline std::uint64_t ordered(float value) {
@@ -53,7 +53,8 @@ __device__ void decode(const T* maps, int channels, int height, int width, const
     float total = 0, sum_x = 0, sum_y = 0;
     for (int y = max(0, peak_y - kRadius); y <= min(height - 1, peak_y + kRadius); ++y) {
         for (int x = max(0, peak_x - kRadius); x <= min(width - 1, peak_x + kRadius); ++x) {
-            const float weight = fmaxf(load(map + y * width + x), 0.0f);
+            // Shares of the peak: squares of small float32 vanish.
+            const float share = fmaxf(load(map + y * width + x), 0.0f) / score, weight = share * share;
             total += weight, sum_x += weight * (x - peak_x), sum_y += weight * (y - peak_y);
         }
     }

@@ -97,6 +97,7 @@ def decode_tables(seconds: float) -> dict[str, object]:
             "floor: one read": partial(_core._read_floor, maps),
             **_levels(partial(_core.decode_heatmaps, maps, size)),
             "ours, 0.2 max off": partial(_core.decode_heatmaps, maps, size, method="mean5x5_sub"),
+            "ours, 9x9 squares": partial(_core.decode_heatmaps, maps, size, method="squares9x9"),
             "ours, log parabola": partial(_core.decode_heatmaps, maps, size, method="log_parabola"),
             "NumPy, vectorised": partial(peers.numpy_decode, maps, SIZE),
             "DARK": partial(peers.dark_decode, maps, SIZE),

@@ -80,6 +80,7 @@ def _shipped(method: _core.PeakMethod) -> Callable[[Maps], Cells]:
 
 
 DECODERS: dict[str, Callable[[Maps], Cells]] = {
+    "9x9 mean by squares": _shipped("squares9x9"),
     "5x5 weighted mean": _shipped("mean5x5"),
     "5x5 mean, 0.2 max off": _shipped("mean5x5_sub"),
     "log-parabola": _shipped("log_parabola"),

@@ -15,7 +15,7 @@ from rt_hands import _core
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import Engine
-from rt_hands.inference.preprocess import Crop, fill_input
+from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.paths import cache_dir
 
@@ -64,7 +64,8 @@ def cpm_points(engine: Engine, batch: int = 8) -> Points:
         for at in range(0, len(images), batch):
             maps = belief_maps(engine, images[at : at + batch])
             affine = picture_from_map(engine, maps.shape[-1])[None].repeat(len(maps), 0)
-            found.append(_core.decode_heatmaps(maps[:, :N_POINTS], affine=affine)[..., :2])
+            points = _core.decode_heatmaps(maps[:, :N_POINTS], affine=affine, method=PEAK_METHOD)
+            found.append(points[..., :2])
         return np.concatenate(found)
 
     return read

@@ -14,7 +14,7 @@ from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import CropReading, Engine, SurfaceReading, open_engine
 from rt_hands.inference.models import find_model
-from rt_hands.inference.preprocess import Crop, fill_input
+from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.lifting.rtc import Surface
 from rt_hands.types import Image
@@ -106,7 +106,7 @@ class Cpm:
 
     def _decode(self, maps: NDArray[np.float32], crops: Sequence[Crop]) -> NDArray[np.float32]:
         affine = np.array([crop.picture_from_map(self.input_px, maps.shape[-1]) for crop in crops])
-        points = _core.decode_heatmaps(maps[:, :N_POINTS], affine=affine)
+        points = _core.decode_heatmaps(maps[:, :N_POINTS], affine=affine, method=PEAK_METHOD)
         return points.reshape(len(crops), N_HANDS, N_HAND, 3)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, sin
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands import _core
 from rt_hands.types import Image
+
+PEAK_METHOD: Final[_core.PeakMethod] = "squares9x9"
+"""How peaks of belief maps are read, see `_core.decode_heatmaps`. On close looks at hands of train people it errs less
+than the source's 5 x 5 mean: 5.46 px of 224 against 5.69 on 400 real pictures, 7.95 against 8.31 on 260 rendered hands,
+20.0 against 20.5 on 260 rendered pairs. Cubes and 7 to 11 cells do as well; the log parabola lies between."""
 
 
 @dataclass(frozen=True, slots=True)

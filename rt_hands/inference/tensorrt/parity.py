@@ -13,6 +13,7 @@ from rt_hands import _core
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import Array, Engine
+from rt_hands.inference.preprocess import PEAK_METHOD
 from rt_hands.layout import N_POINTS
 
 SEEN = 0.3  # peaks below it are no points of a hand; where they lie is noise
@@ -100,7 +101,8 @@ def _read(engine: Engine, batch: NDArray[np.float32]) -> tuple[NDArray[np.float3
     maps, presence = _ordered(engine, engine.run(batch), names)[:2]
     side = batch.shape[-1]
     size = np.full((len(batch), 2), side, np.float32)
-    return _core.decode_heatmaps(maps[:, :N_POINTS].astype(np.float32), size), presence.astype(np.float32)
+    points = _core.decode_heatmaps(maps[:, :N_POINTS].astype(np.float32), size, method=PEAK_METHOD)
+    return points, presence.astype(np.float32)
 
 
 __all__ = ["SEEN", "Parity", "compare", "is_cpm", "largest_difference", "latency_ms"]
