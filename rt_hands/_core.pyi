@@ -48,9 +48,9 @@ def decode_heatmaps(
     Score is the value of the peak. Equal peaks: the first in row-major order. Negative cells weigh nothing;
     the patch is clipped at the border. Absent, so NaN, NaN, 0: a peak <= 0, or a map with a NaN or +inf in it.
 
-    method: `mean5x5` is the source's rule; `mean5x5_sub` first takes 0.2 x peak off every weight;
-    `squares9x9` weights the 9x9 patch by the squares of its cells; `log_parabola` fits a parabola to the logarithms beside the peak (exact for Gaussians, no shift along an
-    axis on whose border the peak lies).
+    method: `mean5x5` is the source's rule; `mean5x5_sub` first takes 0.2 x peak off every weight; `squares9x9`
+    weights the 9x9 patch by the squares of its cells; `log_parabola` fits a parabola to the logarithms beside
+    the peak (exact for Gaussians, no shift along an axis on whose border the peak lies).
     """
 
 def draw(image: NDArray[np.uint8], strokes: NDArray[np.floating], colours: NDArray[np.uint8]) -> None:

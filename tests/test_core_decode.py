@@ -137,7 +137,7 @@ def test_extreme_scale_keeps_the_place(level: str, value: float) -> None:
 
 
 def test_sub_cell_error_is_as_measured() -> None:
-    """Mean distance in cells on clean Gaussians of sigma 1.5: 0.139, 0.020, 1.5e-4 and 8e-7 measured for the four rules."""
+    """Mean distance in cells on clean Gaussians of sigma 1.5; measured: 0.139, 0.020, 1.5e-4 and 8e-7."""
     maps, centres = gaussian_maps(500, seed=3)
     for method, most in zip(METHODS, [0.15, 0.03, 1e-3, 1e-5], strict=True):
         got = _core.decode_heatmaps(maps, [[45, 45]], method=method)[0, :, :2]
