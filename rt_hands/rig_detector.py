@@ -105,7 +105,7 @@ class RigDetector:
         return found
 
     def _read(self, images: Mapping[str, Image], looks: list[_Look], clock: StageClock) -> list[Read]:
-        """What the network says of each crop, as it is and mirrored: one call for all."""
+        """What the network says of each crop, see `Detector.read`: one call for all."""
         read = self.detector.read([(images[k.camera], k.crop) for k in looks], clock)
         return [read.part(i, i + 1) for i in range(len(looks))]
 

@@ -8,7 +8,7 @@ from standin import PaintedHand, picture, truth, worst_px
 
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_POINTS, hand_slice
-from rt_hands.tracking.both_ways import both_ways
+from rt_hands.tracking.both_ways import both_ways, two_sizes
 from rt_hands.tracking.crops import crop_round
 from rt_hands.tracking.hindsight import look_again, places, settled
 from rt_hands.tracking.readings import distance
@@ -46,18 +46,19 @@ def read(cpm, expected, images) -> list[Hands2D]:
     return [row[0] for row in settled(found, 1, LIMITS)]
 
 
-def test_crops_both_ways_of_pictures_of_different_widths(standin_cpm):
+@pytest.mark.parametrize("several", [both_ways, two_sizes])
+def test_crops_of_pictures_of_different_widths(standin_cpm, several):
     small, large = PaintedHand(0, (100, 110), 120), PaintedHand(1, (420, 300), 200)
     jobs = [
         (picture(small, size_px=(240, 220)), Crop.around((100, 110), 170.0)),
         (picture(large, size_px=(640, 480)), Crop.around((420, 300), 280.0)),
     ]
-    both = both_ways(standin_cpm, jobs)
+    both = several(standin_cpm, jobs)
     for i, hand in enumerate((small, large)):
         # Measured: 1.6 and 2.7 px, under a cell of the belief map.
         assert np.hypot(*(both.points_px[i, hand.side, :, :2] - hand.points_px()).T).max() < 4
         assert both.presence[i, hand.side] > 0.7 > 0.3 > both.presence[i, 1 - hand.side]
-    assert len(both.crops) == 2 and len(both_ways(standin_cpm, []).crops) == 0
+    assert both.crops == tuple(crop for _, crop in jobs) and len(several(standin_cpm, []).crops) == 0
 
 
 def test_a_hand_that_both_trackers_missed_is_found_on_its_way(standin_cpm):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +13,25 @@ from rt_hands.inference.cpm import Cpm, Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.readings import joined
 from rt_hands.types import Image
+
+SIZES: Final = (0.92, 1.12)
+"""Of the crops of `two_sizes`, of a hand's own crop. On train people hands found err less than in the one crop: 6 % on
+110 real pictures, 1 and 7 % on 160 rendered ones of one and of two hands. In a rendered session: 6.0 px mean error and
+0.99 px jitter; one crop: 6.3 and 1.10; one turned 10 degrees to either side: 5.9 and 0.96, but hands lost; four crops:
+6.2 and 0.99; a second look from where the first one found the hand: no gain."""
+
+
+def two_sizes(cpm: Cpm, jobs: Sequence[tuple[Image, Crop]], clock: StageClock | None = None) -> Read:
+    """Each crop a little tighter and a little wider, both ways: one joined reading a crop, of one engine call."""
+    sized = [
+        (image, Crop.around(crop.centre_px, size * crop.side, crop.turn_rad))
+        for size in SIZES
+        for image, crop in jobs
+    ]
+    read, count = both_ways(cpm, sized, clock), len(jobs)
+    if not jobs:
+        return read
+    return replace(joined(read.part(0, count), read.part(count, 2 * count)), crops=tuple(c for _, c in jobs))
 
 
 def both_ways(cpm: Cpm, jobs: Sequence[tuple[Image, Crop]], clock: StageClock | None = None) -> Read:

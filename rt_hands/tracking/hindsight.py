@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.inference.cpm import Cpm, Read
-from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
-from rt_hands.tracking.both_ways import both_ways
+from rt_hands.tracking.both_ways import two_sizes
 from rt_hands.tracking.crops import box_of, crop_round
-from rt_hands.tracking.readings import HandsBuilder, Sighting, distance, joined, sightings, spots
+from rt_hands.tracking.readings import HandsBuilder, Sighting, distance, sightings, spots
 from rt_hands.tracking.thresholds import Thresholds
 from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
 from rt_hands.types import Hands2D, Image
@@ -32,14 +31,6 @@ ASTRAY: Final = 0.6
 """A reading so far from where the hand was expected, in sizes of the hand, is another thing."""
 OWN_CHANNELS: Final = 0.5
 """As in the tracker: a hand is read from its own side's channels while these are half as sure as the other's."""
-
-
-SCALES: Final = (0.92, 1.12)
-"""Two crops of these sizes, each as it is and mirrored, on a rendered session beside the bundled one: 6.0 px mean error
-and 0.99 px jitter. One crop: 6.3 and 1.10; one turned 10 degrees to either side: 5.9 and 0.96, but hands lost; four
-crops: 6.2 and 0.99; a second look from where the first one found the hand, on the bundled session: no gain."""
-
-
 TRACKERS: Final = 2
 UNSURE: Final = 1e-3
 """Evidence for a hand that was not read again: less than any reading has."""
@@ -112,20 +103,10 @@ def look_again(
 ) -> list[Found]:
     """The hands in the crops round their places, all views in one engine call; images by view."""
     shown = [(image, place) for place in expected if (image := images[place.view]) is not None]
-    crops = [crop_round(place.points_px, limits.point_in_box) for _, place in shown]
-    jobs = [
-        (image, _scaled(crop, scale))
-        for scale in SCALES
-        for (image, _), crop in zip(shown, crops, strict=True)
-    ]
-    read, count = both_ways(cpm, jobs), len(shown)
-    read = joined(read.part(0, count), read.part(count, 2 * count))
+    jobs = [(image, crop_round(place.points_px, limits.point_in_box)) for image, place in shown]
+    read = two_sizes(cpm, jobs)
     found = (_found(read, i, place, limits) for i, (_, place) in enumerate(shown))
     return [hand for hand in found if hand is not None]
-
-
-def _scaled(crop: Crop, scale: float) -> Crop:
-    return Crop.around(crop.centre_px, crop.side * scale, crop.turn_rad)
 
 
 def _found(read: Read, crop: int, place: Place, limits: Thresholds) -> Found | None:
