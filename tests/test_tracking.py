@@ -111,13 +111,17 @@ def test_second_hand_is_found_while_the_first_is_followed(film):
     assert all(state[0] is SEEN for state in states) and states[-1] == (SEEN, SEEN)
 
 
-def test_beside_a_followed_hand_another_must_be_all_but_certain(film):
+def test_beside_a_followed_hand_another_must_be_surer_and_upon_it_all_but_certain(film):
+    first = PaintedHand(0, (480, 240), 140)
     for _ in range(3):
-        film(PaintedHand(0, (480, 240), 140))
-    points = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
-    unsure, certain = (Spot((None, Sighting(1, points, p, 1.0, box_of(points, 0.05)))) for p in (0.9, 0.99))
-    assert [film.tracker._is_strong(spot) for spot in (unsure, certain)] == [False, True]
-    assert Tracker()._is_strong(unsure)
+        film(first)
+    corner = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
+    upon = np.column_stack([first.points_px(), np.ones(85)]).astype(np.float32)
+    for points, wanted in ((corner, [False, True, True]), (upon, [False, False, True])):
+        box = box_of(points, 0.05)
+        spots = [Spot((None, Sighting(1, points, p, 1.0, box))) for p in (0.8, 0.93, 0.99)]
+        assert [film.tracker._is_strong(spot) for spot in spots] == wanted
+        assert Tracker()._is_strong(spots[0])
 
 
 def test_sides_survive_a_crossing(film):

@@ -213,14 +213,17 @@ class Tracker:
         return hands_in(read, crop, bar, self.limits)
 
     def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
-        """Whether a spot is sure enough for a new hand: all but certain beside one that is there.
+        """Whether a spot is sure enough for a new hand: surer beside one that is there, all but certain upon it.
 
-        Two readings of one hand that share its fingers, or its forearm, look like a second one now and then.
+        Two readings of one hand that share its fingers look like a second one now and then.
         """
-        if any(t.confirmed and t.box is not None for h, t in enumerate(self._tracks) if h != hand):
-            # The side is known then, so one side's reading must reach the bar alone.
-            return spot.best.reaches(self.limits.certain)
-        return spot.reaches(self.limits.found)
+        limits = self.limits
+        boxes = [t.box for h, t in enumerate(self._tracks) if h != hand and t.confirmed and t.box is not None]
+        if not boxes:
+            return spot.reaches(limits.found)
+        upon = any(spot.best.box.overlap(box) > limits.upon for box in boxes)
+        # The side is known then, so one side's reading must reach the bar alone.
+        return spot.best.reaches(limits.certain if upon else limits.second)
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
