@@ -17,7 +17,7 @@ from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.training.augment import Image, Rng, photometric
 from rt_hands.training.pictures import Picture
 
-HIDDEN_WEIGHT = 0.5
+HIDDEN_WEIGHT = 0.75
 CLOSE_SHARE = 0.65  # of the pictures with hands: close looks, which give the points that are shown
 MIDDLE_MCP = 9
 Points = NDArray[np.float32]
