@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rt_hands.camera import Camera, Rig
 from rt_hands.layout import JOINT_ORDERS
 from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH
+from rt_hands.lifting.moment import middle
 from rt_hands.types import Hands2D, Hands3D
 
 WINDOW = 45
@@ -20,6 +21,8 @@ MOST_SHARE = 0.5
 """A camera is named when its median miss is beyond this share of what triangulation rejects, and ..."""
 TIMES_OTHERS = 3.0
 """... this many times that of the better cameras."""
+LEAST_JOINTS = 10
+"""A view must see so many joints of both hands to have a say."""
 LAGS_MS = range(-300, 301, 20)
 LAG_EXPLAINS = 0.5
 """A lag is named where it leaves at most this share of the miss."""
@@ -54,24 +57,34 @@ class RigWatch:
 
         times_ns: of the views' pictures; without them a camera that lags is taken for one that was moved.
         """
+        if not measured:
+            return None
         joints = JOINT_ORDERS["mediapipe"]
+        joints_mm = hands.points_world_mm[joints]
+        seen = np.stack([view.points_px for view in measured.values()])[:, joints]
         if times_ns:
-            self._hands.append((min(times_ns[c] for c in measured), hands.points_world_mm[joints]))
-            for camera, view in measured.items():
-                self._seen[camera].append((times_ns[camera], view.points_px[joints, :2]))
-        drawn_px = dict(zip(self.rig.ids, self.rig.project(hands.points_world_mm[joints]), strict=True))
-        for camera, view in measured.items():
-            apart = np.linalg.norm(view.points_px[joints, :2] - drawn_px[camera], axis=1)
-            apart = np.sort(apart[np.isfinite(apart)])
-            if len(apart) >= 10:
-                self._misses_px[camera].append(float(apart[len(apart) // 2]))
-                self._latest[camera] = view.points_px[joints]
-        return self._accuse(hands.points_world_mm[joints])
+            self._hands.append((min(times_ns[c] for c in measured), joints_mm))
+            for camera, points in zip(measured, seen, strict=True):
+                self._seen[camera].append((times_ns[camera], points[:, :2]))
+        drawn = self.rig.project(joints_mm)[[self.rig.ids.index(camera) for camera in measured]]
+        apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2)
+        known = np.isfinite(apart_px).sum(1) >= LEAST_JOINTS
+        misses_px = middle(apart_px)
+        for camera, points, miss_px, is_known in zip(measured, seen, misses_px, known, strict=True):
+            if is_known:
+                self._misses_px[camera].append(float(miss_px))
+                self._latest[camera] = points
+        # Whom the window accuses misses most of the time: one such moment is enough to look.
+        return self._accuse(joints_mm) if (misses_px[known] > self._limit_px).any() else None
+
+    @property
+    def _limit_px(self) -> float:
+        return MOST_SHARE * MAX_RESIDUAL_OF_WIDTH * float(self.rig.size_px[:, 0].max())
 
     def _accuse(self, joints_mm: NDArray[np.float64]) -> str | None:
         full = [c for c, misses in self._misses_px.items() if len(misses) == WINDOW and c not in self._told]
         misses = self.misses_px()
-        limit_px = MOST_SHARE * MAX_RESIDUAL_OF_WIDTH * float(self.rig.size_px[:, 0].max())
+        limit_px = self._limit_px
         # The better cameras set the measure: with two of four swapped the median is half wrong itself.
         known = sorted(miss for miss in misses.values() if np.isfinite(miss))
         others = known[(len(known) - 1) // 4] if known else np.nan
