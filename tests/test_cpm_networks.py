@@ -31,20 +31,19 @@ def scrambled(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "stages"),
-    [("hand", 3), ("light", 3), ("wide", 3), ("quality", 2), ("cpm3", 3), ("cpm6", 6)],
+    [("hand", 3), ("light", 3), ("wide", 3), ("cpm3", 3), ("cpm6", 6)],
 )
 def test_shapes(name: cpm_networks.Name, stages: int) -> None:
     network = cpm_networks.build(name).eval()
     with torch.no_grad():
         maps, presence = network(torch.rand(1, 3, 64, 64))
-    cells = 64 // getattr(network, "stride", 8)
-    assert [tuple(m.shape) for m in maps] == [(1, 171, cells, cells)] * stages
+    assert [tuple(m.shape) for m in maps] == [(1, 171, 8, 8)] * stages
     assert tuple(presence.shape) == (1, 2)
 
 
 @pytest.mark.parametrize(
     ("name", "million"),
-    [("hand", 3.09), ("light", 0.72), ("wide", 1.76), ("quality", 3.40), ("cpm3", 21.57), ("cpm6", 43.01)],
+    [("hand", 3.09), ("light", 0.72), ("wide", 1.76), ("cpm3", 21.57), ("cpm6", 43.01)],
 )
 def test_parameters_are_those_of_the_docstrings(name: cpm_networks.Name, million: float) -> None:
     count = sum(p.numel() for p in cpm_networks.build(name).parameters()) / 1e6
@@ -92,27 +91,46 @@ def test_resampling_keeps_a_gaussian_and_its_peak() -> None:
     assert float((finer - wanted).abs().max()) < 0.03  # measured 0.013
 
 
-def test_quality_starts_as_the_finished_network_and_leaves_it_as_it_is() -> None:
-    network = cpm_networks.QualityCpm()
-    scrambled(network).train()
-    image = torch.rand(1, 3, 224, 224)
+def test_a_committee_gives_the_mean_of_its_members() -> None:
+    members = [scrambled(cpm_networks.HandCpm()), scrambled(cpm_networks.HandCpm())]
+    members[1].stages.gain.data.fill_(0.2)
+    image = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
-        last = network.base(image)[0][-1]
-        maps, _ = network(image)
-    for stage in maps:
-        torch.testing.assert_close(stage, network.enlarge(last))
-    trained = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad}
-    assert trained == {"coarse", "fine", "join", "stages"}
-    assert not any(m.training for m in network.base.modules())
+        single = [cpm_networks.Deployed(member)(image) for member in members]
+        maps, presence = cpm_networks.Deployed(cpm_networks.Committee(members))(image)
+        logits = [member(image)[1] for member in members]
+    assert float((single[0][0] - single[1][0]).abs().max()) > 0.1
+    torch.testing.assert_close(maps, (single[0][0] + single[1][0]) / 2, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(presence, torch.sigmoid((logits[0] + logits[1]) / 2))
 
 
-def test_enlarging_keeps_places_in_px() -> None:
-    """A Gaussian at a place in px on the grid of stride 8 is the one at that place on the grid of stride 4."""
-    x_px = 101.0
-    coarse, fine = ((torch.arange(224 // s) * s + s - 1 - x_px) / 9.6 for s in (8, 4))
-    coarse, fine = (torch.exp(-(d**2) / 2) for d in (coarse, fine))
-    got = cpm_networks.QualityCpm.enlarge(torch.outer(coarse, coarse)[None, None])[0, 0]
-    assert float((got - torch.outer(fine, fine)).abs().max()) < 0.05  # measured 0.02
+class Joined(nn.Module):
+    """Three joined tensors read by a 1x1 convolution, and two by a 3x3 one, which cannot be split so cheaply."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.ModuleDict(
+            {"one": nn.Conv2d(3 * 40, 32, 1), "three": nn.Conv2d(64, 8, 3, padding=1)}
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.network["one"](torch.cat([x, 2 * x, torch.tanh(x)], 1)))
+        return self.network["three"](torch.cat([y, -y], 1))
+
+
+def test_convolutions_of_joined_tensors_are_split(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="export needs onnx: pip install rt_hands[train]")
+    from rt_hands.training.export import export_onnx, parity
+
+    module, x = Joined(), torch.rand(2, 40, 6, 6)
+    path = export_onnx(module, (x,), tmp_path / "joined.onnx", ["x"], ["y"], half_storage=True)
+    kinds = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert kinds.count("Concat") == 1 and kinds.count("Conv") == 4 and kinds.count("Add") == 2
+    assert parity(module, path, {"x": x})["y"] < 2e-3  # weights rounded at 2^-11
+    weights = checkpoint.weights_of_onnx(path)
+    assert weights.keys() == module.network.state_dict().keys()
+    for name, wanted in module.network.state_dict().items():
+        torch.testing.assert_close(weights[name], wanted, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])

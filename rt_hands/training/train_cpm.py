@@ -31,7 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_HAND
 from rt_hands.training import checkpoint
-from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, QualityCpm, build
+from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
 from rt_hands.training.loader import Clock, Mix, Stream, loader
@@ -83,17 +83,10 @@ def prepare_network(settings: Settings) -> nn.Module:
             network.load_heads(read_tflite_heads(settings.trunk))
         elif settings.init is None and not settings.resume:
             raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
-    if isinstance(network, QualityCpm) and settings.init is None and not settings.resume:
-        raise InvalidInput("The network 'quality' is added to a trained 'hand': give --init.")
     if settings.init is not None and settings.init.suffix == ".pt":
         state = checkpoint.load(settings.init)
-        start_of(network, state["name"] == "hand").load_state_dict(state["average"])
+        network.load_state_dict(state["average"])
     return network
-
-
-def start_of(network: nn.Module, is_hand: bool) -> nn.Module:
-    """What the weights to start from are of: the whole network, or the `hand` that `quality` is added to."""
-    return network.base if isinstance(network, QualityCpm) and is_hand else network
 
 
 def freeze(network: nn.Module, on_cpu: bool) -> None:
@@ -246,9 +239,7 @@ class Trainer:
                 return resnet_loss(points, presence, batch)
             if not isinstance(self.network, HandCpm):
                 maps, presence = self.network(image)
-                is_fine = isinstance(self.network, QualityCpm)
-                grid = (QualityCpm.offset_cells, QualityCpm.sigma_cells) if is_fine else ()
-                return cpm_loss(maps, presence, batch, *grid)
+                return cpm_loss(maps, presence, batch)
             maps, presence, joints = self.network.forward_with_joints(image)
         loss, parts = cpm_loss(maps, presence, batch, self.network.offset_cells)
         parts["joints"] = joint_loss(joints, batch)
@@ -304,8 +295,7 @@ class Trainer:
         ):
             images = as_input(next(batches).image).to(self.device)
             weights = checkpoint.weights_of_onnx(self.settings.init)
-            is_hand = not any(name.startswith("base.") for name in weights)
-            checkpoint.init_from_folded(start_of(self.network, is_hand), weights, images)
+            checkpoint.init_from_folded(self.network, weights, images)
             self.average = checkpoint.MovingAverage(self.network)
         self.network.train()
         seen: dict[str, list[float]] = {}
