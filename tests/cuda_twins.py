@@ -19,11 +19,6 @@ def crop_rgb(image: np.ndarray, crop: np.ndarray, side_px: int) -> np.ndarray:
     """Twin of `crop_rgb`: one picture (h, w, 3) and its () CROP_DTYPE -> (3, side, side) float64."""
     m = crop["block_from_crop"].astype(np.float32).reshape(2, 3)
     height, width, block = int(crop["height"]), int(crop["width"]), int(crop["block"])
-    v, u = np.mgrid[:side_px, :side_px].astype(np.float32)
-    bx, by = m[0, 0] * u + m[0, 1] * v + m[0, 2], m[1, 0] * u + m[1, 1] * v + m[1, 2]
-    px, py = (bx + np.float32(0.5)) * block, (by + np.float32(0.5)) * block
-    inside = (px >= 0) & (py >= 0) & (px < width) & (py < height)
-    x0, y0 = np.floor(np.where(inside, bx, 0)), np.floor(np.where(inside, by, 0))
 
     def mean(column: np.ndarray, row: np.ndarray) -> np.ndarray:
         total = np.zeros((*column.shape, 3))
@@ -34,11 +29,21 @@ def crop_rgb(image: np.ndarray, crop: np.ndarray, side_px: int) -> np.ndarray:
                 total += image[y, x]
         return total / block**2
 
-    fx, fy = (bx - x0)[..., None], (by - y0)[..., None]
-    upper = mean(x0, y0) * (1 - fx) + mean(x0 + 1, y0) * fx
-    lower = mean(x0, y0 + 1) * (1 - fx) + mean(x0 + 1, y0 + 1) * fx
-    value = (upper * (1 - fy) + lower * fy) / 255
-    return np.where(inside[..., None], value, 0.0)[..., ::-1].transpose(2, 0, 1)
+    def sample(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        bx, by = m[0, 0] * u + m[0, 1] * v + m[0, 2], m[1, 0] * u + m[1, 1] * v + m[1, 2]
+        px, py = (bx + np.float32(0.5)) * block, (by + np.float32(0.5)) * block
+        inside = (px >= 0) & (py >= 0) & (px < width) & (py < height)
+        x0, y0 = np.floor(np.where(inside, bx, 0)), np.floor(np.where(inside, by, 0))
+        fx, fy = (bx - x0)[..., None], (by - y0)[..., None]
+        upper = mean(x0, y0) * (1 - fx) + mean(x0 + 1, y0) * fx
+        lower = mean(x0, y0 + 1) * (1 - fx) + mean(x0 + 1, y0 + 1) * fx
+        return np.where(inside[..., None], (upper * (1 - fy) + lower * fy) / 255, 0.0)
+
+    v, u = np.mgrid[:side_px, :side_px].astype(np.float32)
+    quarter = np.float32(0.25)
+    apart = [(-quarter, -quarter), (quarter, -quarter), (-quarter, quarter), (quarter, quarter)]
+    samples = [sample(u + x, v + y) for x, y in (apart if crop["taps"] == 4 else [(0, 0)])]
+    return np.mean(samples, axis=0)[..., ::-1].transpose(2, 0, 1)
 
 
 def decode(maps: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def run_crop(
     pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
     table = np.array([describe_crop(crop, rect, pixels.ctypes.data, side)], CROP_DTYPE)
     out = np.full((1, 3, side, side), -1, HALF[dtype])
-    arguments = (address(table), address(out), np.int32(side), np.float32(0))
+    arguments = (address(table), address(out), np.int32(side))
     launch(f"crop_rgb_{dtype}", (-(-side // 32), -(-side // 8), 1), (32, 8, 1), arguments, backwards)
     return out[0], pixels, table[0]
 
@@ -93,14 +93,10 @@ def test_crop_is_what_the_cpu_engines_see(launch, crop, side):
     got, _, _ = run_crop(launch, image, crop, side)
     fill_input([(image, crop)], wanted)
     difference = 255 * np.abs(got - wanted[0])
-    zoom = crop.side / side
-    if zoom <= 1:
-        assert difference.max() < 0.01  # one rule; measured 0.001 grey levels
-    else:
-        # The kernel takes one sample a pixel where the CPU takes four. Measured: 0.62, and 27 grey levels away from the
-        # picture's edge, where a pixel may be partly black; 7.2 in crops that shrink less than fourfold.
-        deep = cv2.erode((wanted[0] > 0).any(0).astype(np.uint8), np.ones((5, 5))) > 0
-        assert np.median(difference) < 1 and difference[:, deep].max(initial=0) < (10 if zoom < 4 else 35)
+    # One rule; measured 0.001 grey levels. Blocks of a crop that shrinks more than fourfold are rounded on the CPU, and
+    # counted from the picture's edge there, from the crop's here: measured 1.8.
+    assert difference.max() < (0.01 if crop.side <= 4 * side else 3)
+    assert np.median(difference) < 0.4
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -23,13 +23,12 @@ CROP_DTYPE: Final = np.dtype(
         ("width", "i4"),
         ("height", "i4"),
         ("block", "i4"),
-        ("reserved", "i4"),
+        ("taps", "i4"),
         ("block_from_crop", "f4", 6),
     ]
 )
 """`struct Crop` of csrc/cuda/preprocess.cu, 48 bytes."""
 
-BLACK: Final = 0.0
 _FOLDER: Final = Path(__file__).resolve().parent.parent / "cuda"
 
 
@@ -54,7 +53,7 @@ class Kernels:
     def crop_rgb(self, crops: int, out: int, dtype: str, batch: int, side_px: int) -> None:
         """Crops (B,) at address `crops` -> (B, 3, side, side) RGB 0..1 of `dtype` at `out`, black outside."""
         grid = (-(-side_px // 32), -(-side_px // 8), batch)
-        arguments = (np.uint64(crops), np.uint64(out), np.int32(side_px), np.float32(BLACK))
+        arguments = (np.uint64(crops), np.uint64(out), np.int32(side_px))
         self._crop(f"crop_rgb_{dtype}", grid, (32, 8, 1), arguments)
 
     def decode(
@@ -70,15 +69,16 @@ class Kernels:
 def visible_rect(image: Image, crop: Crop) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it.
 
-    For a turned crop the box round it, 2 px wider. Blocks of pixels are counted from its first pixel.
+    Wider by the pixels that are mixed in at its edge; of a turned crop the box round it. Blocks of pixels are counted
+    from its first pixel.
     """
     height, width = image.shape[:2]
     if crop.turn_rad:
         reach = crop.side / 2 * float(np.abs(crop.rotation[0]).sum()) + 2
         (x0, x1), (y0, y1) = ((max(int(c - reach), 0), int(c + reach) + 2) for c in crop.centre_px)
     else:
-        x0, y0 = max(crop.left, 0), max(crop.top, 0)
-        x1, y1 = crop.left + crop.side, crop.top + crop.side
+        x0, y0 = max(crop.left - 1, 0), max(crop.top - 1, 0)
+        x1, y1 = crop.left + crop.side + 1, crop.top + crop.side + 1
     x1, y1 = min(x1, width), min(y1, height)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, 0, 0)
 
@@ -88,18 +88,20 @@ def describe_crop(
 ) -> NDArray[np.void]:
     """The kernel's view of a crop, upright or turned, whose visible part lies at a device address: () CROP_DTYPE.
 
-    Blocks of 1, 2, 4 .. pixels, doubled while a crop pixel is over two blocks wide, as `_core.crop_rgb` has it.
+    As `_core.crop_rgb` has it: four samples a crop pixel where it shrinks, of blocks of 1, 2, 4 .. pixels, doubled
+    while a crop pixel is over four blocks wide.
     """
     x0, y0, x1, y1 = rect
     zoom = crop.side / side_px
     block = 1
-    while zoom > 2 * block:
+    while zoom > 4 * block:
         block *= 2
     matrix = crop.picture_from(zoom, 0.5 * zoom - 0.5)
     matrix[:, 2] += 0.5 - x0, 0.5 - y0
     matrix /= block
     matrix[:, 2] -= 0.5
-    return np.array((address, x1 - x0, y1 - y0, block, 0, matrix.ravel()), CROP_DTYPE)
+    taps = 4 if zoom > 1 else 1
+    return np.array((address, x1 - x0, y1 - y0, block, taps, matrix.ravel()), CROP_DTYPE)
 
 
 def bytes_needed(rects: Sequence[tuple[int, int, int, int]]) -> int:
