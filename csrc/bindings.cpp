@@ -413,6 +413,46 @@ py::tuple one_euro_py(const py::object& now_object, const py::object& last_objec
     return py::make_tuple(points, changed);
 }
 
+py::array_t<float> moved_back_py(const py::object& points_object, const py::object& before_object,
+                                 const py::object& share_object, py::ssize_t joints, double most) {
+    const auto points = numbers<float>(as_array(points_object, "points_px"), "points_px");
+    check_shape(points, "points_px", "(N, P, 3): x, y, score", {kAny, kAny, 3});
+    const py::ssize_t hands = points.shape(0), count = points.shape(1);
+    const auto before = numbers<float>(as_array(before_object, "before"), "before");
+    check_shape(before, "before", "of the shape of points_px", {hands, count, 3});
+    const Float64Array share = float64_of_shape(share_object, "share", "(N,) with N as in points_px", {hands});
+    if (joints < 0 || joints > count) throw py::value_error("joints must be 0 .. P, got " + std::to_string(joints) + ".");
+    py::array_t<float> out({hands, count, py::ssize_t{3}});
+    std::copy(points.data(), points.data() + points.size(), out.mutable_data());
+    for (py::ssize_t i = 0, at = 0; i < hands; ++i, at += 3 * count) {
+        move_back(out.mutable_data() + at, before.data() + at, count, joints, share.data()[i], most);
+    }
+    return out;
+}
+
+py::array_t<double> support_py(const py::object& drawn_object, const py::object& read_object,
+                               const py::object& weight_object, const py::object& reach_object) {
+    const Float64Array drawn = float64_of_shape(drawn_object, "drawn_px", "(V, K, J, 2)", {kAny, kAny, kAny, 2});
+    const py::ssize_t views = drawn.shape(0), hands = drawn.shape(1), joints = drawn.shape(2);
+    const Float64Array read =
+        float64_of_shape(read_object, "read_px", "(V, R, J, 2) with V and J as in drawn_px", {views, kAny, joints, 2});
+    const py::ssize_t readings = read.shape(1);
+    const Float64Array weight =
+        float64_of_shape(weight_object, "weight", "(V, R, J) as in read_px", {views, readings, joints});
+    const Float64Array reach = float64_of_shape(reach_object, "reach_px", "(V, R) as in read_px", {views, readings});
+    py::array_t<double> out({hands, views, readings});
+    double* to = out.mutable_data();
+    for (py::ssize_t k = 0; k < hands; ++k) {
+        for (py::ssize_t v = 0; v < views; ++v) {
+            for (py::ssize_t r = v * readings; r < (v + 1) * readings; ++r) {
+                *to++ = support(drawn.data() + 2 * joints * (v * hands + k), read.data() + 2 * joints * r,
+                                weight.data() + joints * r, joints, reach.data()[r]);
+            }
+        }
+    }
+    return out;
+}
+
 py::tuple palm_frames_py(const py::object& points_object, const py::object& template_object) {
     const Float64Array points = float64_of_shape(points_object, "points_mm", "(N, P, 3) in mm", {kAny, kAny, 3});
     const py::ssize_t count = points.shape(0), palms = points.shape(1);
@@ -546,6 +586,9 @@ PYBIND11_MODULE(_core, m) {
              py::arg("bones_mm"), py::arg("mirrored"), py::arg("start_mm"), py::arg("K"), py::arg("dist"),
              py::arg("cam_from_world"), py::arg("options"));
     m.def("mean_step", &mean_step_py, py::arg("a"), py::arg("b"));
+    m.def("moved_back", &moved_back_py, py::arg("points_px"), py::arg("before"), py::arg("share"), py::kw_only(),
+          py::arg("joints"), py::arg("most"));
+    m.def("support", &support_py, py::arg("drawn_px"), py::arg("read_px"), py::arg("weight"), py::arg("reach_px"));
     m.def("one_euro", &one_euro_py, py::arg("now"), py::arg("last"), py::arg("speed"), py::kw_only(), py::arg("dt_s"),
           py::arg("size"), py::arg("min_cutoff_hz"), py::arg("beta"), py::arg("d_cutoff_hz"));
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),

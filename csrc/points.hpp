@@ -1,9 +1,11 @@
 // Small sums over the points of one hand, for tracking: in Python each costs a dozen array calls a frame.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 namespace rt_hands {
 
@@ -43,6 +45,47 @@ inline MeanStep mean_step(const double* a, const double* b, std::int64_t count) 
     }
     const auto number = static_cast<double>(count);
     return {sum.x / number, sum.y / number, sum.length / number};
+}
+
+// A hand (points, 3: x, y, score), moved in place by a share of its way from where it was before; joints come first.
+// Stays where it is if most joints (the middle one counts) moved on by `most` sizes of the hand or more: another hand.
+// Points that are not finite in both stay.
+inline void move_back(float* now, const float* before, std::int64_t points, std::int64_t joints, double share,
+                      double most) {
+    const double inf = std::numeric_limits<double>::infinity();
+    double low[2] = {inf, inf}, high[2] = {-inf, -inf};
+    std::vector<double> steps;
+    steps.reserve(static_cast<std::size_t>(joints));
+    for (std::int64_t i = 0; i < 3 * joints; i += 3) {
+        const double step = std::hypot(double{now[i]} - before[i], double{now[i + 1]} - before[i + 1]);
+        if (!std::isfinite(step)) continue;
+        steps.push_back(step);
+        for (int axis = 0; axis < 2; ++axis) {
+            low[axis] = std::min(low[axis], double{now[i + axis]}), high[axis] = std::max(high[axis], double{now[i + axis]});
+        }
+    }
+    if (steps.empty()) return;
+    const auto middle = steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2);
+    std::nth_element(steps.begin(), middle, steps.end());
+    if (!(*middle < most * std::max(high[0] - low[0], high[1] - low[1]))) return;
+    for (std::int64_t i = 0; i < 3 * points; i += 3) {
+        const double x = double{now[i]} - before[i], y = double{now[i + 1]} - before[i + 1];
+        if (!std::isfinite(x + y)) continue;
+        now[i] = static_cast<float>(now[i] - share * x), now[i + 1] = static_cast<float>(now[i + 1] - share * y);
+    }
+}
+
+// How much a reading of a hand says the same as a hand drawn into its view, 0 .. 1: (joints, 2) px each, weight of each
+// joint of the reading. A joint `reach` px off supports by half, one that is NaN not at all.
+inline double support(const double* drawn, const double* read, const double* weight, std::int64_t joints, double reach) {
+    double sum = 0, total = 0;
+    for (std::int64_t j = 0; j < joints; ++j) {
+        const double x = drawn[2 * j] - read[2 * j], y = drawn[2 * j + 1] - read[2 * j + 1];
+        const double near = 1 / (1 + (x * x + y * y) / (reach * reach));
+        total += weight[j];
+        if (!std::isnan(near)) sum += weight[j] * near;
+    }
+    return sum / std::max(total, 1e-9);
 }
 
 // One step of the One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) on points (count, axes). last, speed: of the step

@@ -75,6 +75,32 @@ def extent(
 def mean_step(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float, float]:
     """Means over the ways from points a to points b, (N, 3: x, y, score) each: x, y, and the length; NaN for none."""
 
+def moved_back(
+    points_px: NDArray[np.floating],
+    before: NDArray[np.floating],
+    share: NDArray[np.floating],
+    *,
+    joints: int,
+    most: float,
+) -> NDArray[np.float32]:
+    """Hands (N, P, 3: x, y, score), moved by shares (N,) of their ways from where they were before, (N, P, 3), too.
+
+    A hand whose first `joints` points moved on by `most` sizes of the hand or more (their median) is another one and
+    stays, and so do points that are not finite in both. ValueError for wrong shapes.
+    """
+
+def support(
+    drawn_px: NDArray[np.floating],
+    read_px: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    reach_px: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """How much readings say the same as hands drawn into their views: (K, V, R), 0 .. 1.
+
+    drawn_px (V, K, J, 2); read_px (V, R, J, 2), their joints' weight (V, R, J) and reach_px (V, R): the distance at
+    which a joint supports by half. NaN supports nothing. ValueError for wrong shapes.
+    """
+
 def one_euro(
     now: NDArray[np.floating],
     last: NDArray[np.floating],

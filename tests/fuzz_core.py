@@ -88,6 +88,11 @@ def fuzz_points(rng: Generator) -> None:
     a, b = (twisted(rng, values(rng, (count, 3))) for _ in range(2))
     _core.extent(a, *rng.normal(0, 300, 2))  # type: ignore[arg-type]
     _core.mean_step(a, b)  # type: ignore[arg-type]
+    now, before, share = (twisted(rng, values(rng, shape)) for shape in ((2, count, 3), (2, count, 3), (2,)))
+    _core.moved_back(now, before, share, joints=int(rng.integers(-1, 10)), most=float(rng.normal()))  # type: ignore[arg-type]
+    hands, readings = (int(n) for n in rng.integers(0, 3, 2))
+    shapes = ((2, hands, count, 2), (2, readings, count, 2), (2, readings, count), (2, readings))
+    _core.support(*(twisted(rng, values(rng, shape)) for shape in shapes))  # type: ignore[arg-type]
     rates = dict(
         zip(("size", "min_cutoff_hz", "beta", "d_cutoff_hz"), rng.normal(1, 2, 4).tolist(), strict=True)
     )

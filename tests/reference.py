@@ -181,6 +181,25 @@ def mean_step(a: Array, b: Array) -> Array:
     return np.array([*way.mean(0), np.linalg.norm(way, axis=1).mean()])
 
 
+def moved_back(points: Array, before: Array, share: float, joints: int, most: float) -> Array:
+    """One hand (P, 3) moved by a share of its way from where it was before, unless it is another one."""
+    step = (points - before)[:, :2].astype(float)
+    known = np.isfinite(step).all(1)
+    lengths, seen = np.linalg.norm(step[:joints], axis=1)[known[:joints]], points[:joints, :2][known[:joints]]
+    out = points.copy()
+    if known[:joints].any() and np.sort(lengths)[len(lengths) // 2] < most * np.ptp(seen, axis=0).max():
+        out[known, :2] -= share * step[known]
+    return out
+
+
+def support(drawn_px: Array, read_px: Array, weight: Array, reach_px: Array) -> Array:
+    """How much readings (V, R, J, 2) say the same as hands drawn into their views (V, K, J, 2): (K, V, R)."""
+    square = ((drawn_px[:, :, None] - read_px[:, None]) ** 2).sum(-1)
+    near = np.nan_to_num(1 / (1 + square / reach_px[:, None, :, None] ** 2))
+    total = (near * weight[:, None]).sum(-1) / np.maximum(weight.sum(-1), 1e-9)[:, None]
+    return total.transpose(1, 0, 2)
+
+
 def one_euro(
     now: Array, last: Array, speed: Array, dt: float, size: float, rates: Array
 ) -> tuple[Array, Array]:

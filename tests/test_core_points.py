@@ -56,7 +56,41 @@ def test_one_euro_is_its_twin(seed: int, dt: float, size: float, axes: int) -> N
     np.testing.assert_array_equal((last, speed), kept)  # what went in stays as it was
 
 
+@settings(deadline=None)
+@given(st.integers(0, 999), st.floats(0.01, 3), st.floats(0, 1))
+def test_moved_back_is_its_twin(seed: int, most: float, lost: float) -> None:
+    rng = np.random.default_rng(seed)
+    before = np.stack([hand(seed), hand(seed + 1)])
+    points = before + rng.normal(0, 10, before.shape).astype("f4") + rng.normal(0, 40, (2, 1, 1)).astype("f4")
+    for which in (points, before):
+        which[rng.random(which.shape[:2]) < lost / 2, :2] = np.nan
+    share, kept = rng.random(2), points.copy()
+    found = _core.moved_back(points, before, share, joints=21, most=most)
+    wanted = [reference.moved_back(*a, 21, most) for a in zip(points, before, share, strict=True)]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_array_equal(points, kept)  # what went in stays as it was
+
+
+@settings(deadline=None)
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(0, 5))
+def test_support_is_its_twin(seed: int, views: int, hands: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn, read = rng.normal(0, 30, (views, hands, 21, 2)), rng.normal(0, 30, (views, 2, 21, 2))
+    weight, reach = rng.random((views, 2, 21)), rng.uniform(1, 50, (views, 2))
+    gone = rng.random((views, 2, 21)) < 0.3
+    read[gone], weight[gone] = np.nan, 0
+    drawn[rng.random((views, hands, 21)) < 0.1] = np.nan
+    found = _core.support(drawn, read, weight, reach)
+    np.testing.assert_allclose(found, reference.support(drawn, read, weight, reach), atol=1e-12)
+
+
 def test_wrong_arrays_are_named() -> None:
+    with pytest.raises(ValueError, match="before must be of the shape of points_px"):
+        _core.moved_back(hand(0)[None], hand(0)[None, :5], np.zeros(1), joints=21, most=1.0)
+    with pytest.raises(ValueError, match=r"joints must be 0 .. P, got 86"):
+        _core.moved_back(hand(0)[None], hand(0)[None], np.zeros(1), joints=86, most=1.0)
+    with pytest.raises(ValueError, match=r"weight must be \(V, R, J\)"):
+        _core.support(np.zeros((1, 2, 3, 2)), np.zeros((1, 2, 3, 2)), np.zeros((1, 2)), np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"points_px must be \(N, 3\)"):
         _core.extent(hand(0)[:, :2], 0.1)
     with pytest.raises(ValueError, match="N = 85"):

@@ -88,14 +88,8 @@ class _Readings:
         drawn_px, _, _ = _core.project(
             hands_mm.reshape(-1, 3), rig.K, rig.distortion, rig.cam_from_world, None
         )
-        drawn_px = drawn_px.reshape(len(rig), len(hands_mm), 1, N_JOINTS, 2)
-        apart = np.square(drawn_px - self.joints_px[:, None]).sum(-1)
-        near = 1 / (1 + apart / np.square(self.tolerance * self.size_px)[:, None, :, None])
-        weight = np.sqrt(self.trust)
-        total = (np.where(np.isnan(near), 0.0, near) * weight[:, None]).sum(3) / np.maximum(
-            weight.sum(2), 1e-9
-        )[:, None]
-        return np.asarray(total.transpose(1, 0, 2))
+        drawn_px = drawn_px.reshape(len(rig), len(hands_mm), N_JOINTS, 2)
+        return _core.support(drawn_px, self.joints_px, np.sqrt(self.trust), self.tolerance * self.size_px)
 
     def triangulated(self, of: NDArray[np.bool_]) -> Floats:
         """Hands from the readings marked in (K, V, 2), one a view at most: (K, 21, 3) mm."""

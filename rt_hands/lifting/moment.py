@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands import _core
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.types import Hands2D
 
@@ -52,14 +53,9 @@ class OneMoment:
         before = np.stack([self._last[camera][1].points_px for camera in late])
         t_ns = np.array([times_ns[camera] for camera in late], np.float64)
         back = (t_ns - moment_ns) / (t_ns - [self._last[camera][0] for camera in late])
-        step_px = (points[..., :2] - before[..., :2]).reshape(len(late), N_HANDS, N_HAND, 2)
-        joints = points.reshape(len(late), N_HANDS, N_HAND, 3)[:, :, :N_JOINTS, :2]
-        size_px = np.ptp(np.where(np.isnan(joints), 0, joints), axis=2).max(2)
-        far_px = middle(np.linalg.norm(step_px[:, :, :N_JOINTS], axis=3))
-        # NaN of a hand that is not there both times is no step.
-        step_px = step_px * (far_px < SAME_HAND * size_px)[..., None, None]
-        step_px = np.where(np.isnan(step_px), 0, step_px)
-        points[..., :2] -= (back[:, None, None, None] * step_px).reshape(len(late), -1, 2)
+        hands = (a.reshape(-1, N_HAND, 3) for a in (points, before))
+        share = np.repeat(back, N_HANDS)
+        points = _core.moved_back(*hands, share, joints=N_JOINTS, most=SAME_HAND).reshape(points.shape)
         return {
             camera: Hands2D(points[v], views[camera].present, views[camera].presence)
             for v, camera in enumerate(late)
