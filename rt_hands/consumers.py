@@ -41,7 +41,8 @@ class JsonLines:
 
     t_ns, camera, index, present [right, left], points: 170 x [x_px, y_px, score], or null where absent.
     With a rig the points are those that all views agree on, and one more line a moment has `points_world_mm`:
-    170 x [x, y, z, score], or null, and no camera.
+    170 x [x, y, z, score, residual_px, views], or null, and no camera.
+    `rt_hands.formats` reads these files, of a rig what is in 3D.
     """
 
     def __init__(self, target: str) -> None:
@@ -70,8 +71,12 @@ class JsonLines:
 
 def as_rig_record(frames: FrameSet, hands: Hands3D) -> dict[str, Any]:
     """One moment's hands in the world as plain values, ready for JSON."""
-    points = np.round(np.column_stack([hands.points_world_mm, hands.score]), 3)
-    rows = [None if np.isnan(row[0]) else row.tolist() for row in points]
+    columns = (hands.points_world_mm, hands.score, hands.residual_px, hands.views)
+    points = np.round(np.column_stack(columns).astype(float), 3)
+    rows = [
+        None if np.isnan(x) else [x, y, z, score, None if np.isnan(px) else px, int(views)]
+        for x, y, z, score, px, views in points.tolist()
+    ]
     return {
         "t_ns": frames.t_ns,
         "index": frames.index,

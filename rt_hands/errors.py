@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 PLACES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -25,6 +26,20 @@ class MissingPart(RtHandsError, ImportError):
 
 class SourceError(RtHandsError, OSError):
     """A camera, video, folder or session that can't be opened or read."""
+
+
+def check_least(option: str, value: float | None, least: float = 1) -> None:
+    """Raise InvalidInput for an option's number below the least that makes sense; None is no number and passes."""
+    if value is not None and not value >= least:
+        raise InvalidInput(f"{option} is {value}; give {least:g} or more.")
+
+
+def check_target(path: Path | None) -> None:
+    """Raise SourceError where a file can't be written for want of its folder: before the work, not after it."""
+    if path is not None and not path.parent.is_dir():
+        raise SourceError(
+            f"{path} can't be written: there is no folder {path.parent}. Make it, or give another."
+        )
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from threading import Condition, Event
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, check_least, run_command
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline, Result
@@ -37,6 +37,7 @@ from rt_hands.recording import Recorded
 
 Switch = Literal["auto", "on", "off"]
 FALLBACK_FILE = "rt_hands_live.mp4"
+"""Or with a number where that is there already."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Options:
     """Record the frames as they came, cameras at their full rate, as a session in this new folder."""
     jsonl: str | None = None
     """Write one JSON line a frame to this file, `-` for stdout."""
+    overwrite: bool = False
+    """Replace files of these names that are already there; never a file that is read."""
     max_frames: int | None = None
     """Stop after this many frames."""
     smooth: bool = True
@@ -95,8 +98,8 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(argv), prog="python -m rt_hands.live", description=Options.__doc__)
     if options.list_cameras:
         return _list_cameras()
-    if options.max_frames is not None and options.max_frames < 1:
-        raise InvalidInput(f"--max-frames is {options.max_frames}; give 1 or more.")
+    check_least("--max-frames", options.max_frames)
+    _check_files(options)
     writes = bool(options.save or options.record or options.jsonl or options.rerun_file)
     no_window = why_no_window() if options.window else "not asked for"
     realtime = _is_on(options.realtime, no_window is None and not writes)
@@ -113,11 +116,40 @@ def main(argv: Sequence[str]) -> int:
         if sentence := kept_offsets(rig, given, source.clock_offset_ms):
             to_stderr(sentence)
         rig = _fitting(rig or _rig_of(source), source, offset_ms)
+        if rig is None and (options.view_3d or offset_ms):
+            option = "--view-3d" if options.view_3d else "--clock-offset-ms"
+            raise InvalidInput(
+                f"{option} is for several calibrated cameras: give --rig, or a session with one."
+            )
         save = options.save
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
         _run(options, source, save, rig, show=no_window is None)
     return 0
+
+
+def _check_files(options: Options) -> None:
+    """Raise InvalidInput for a file to write that is there already, or is one of those that are read."""
+    read = [Path(place) for word in options.source for place in (word, word.partition("=")[2]) if place]
+    for name in (options.save, options.jsonl, options.rerun_file):
+        path = Path(name) if name and name != "-" else None
+        if path is None or not path.is_file():
+            continue
+        if any(path.resolve() in (place.resolve(), *_inside(place)) for place in read):
+            raise InvalidInput(f"{name} is read from, so it can't be written; give another name.")
+        if not options.overwrite:
+            raise InvalidInput(f"{name} is already there. Give another name, or --overwrite to replace it.")
+
+
+def _inside(place: Path) -> list[Path]:
+    return [path.resolve() for path in place.iterdir()] if place.is_dir() else []
+
+
+def _free_name(name: str) -> str:
+    """The name, or the first with a number behind it that is not taken."""
+    path = Path(name)
+    names = chain([name], (str(path.with_stem(f"{path.stem}_{i}")) for i in count(2)))
+    return next(free for free in names if not Path(free).exists())
 
 
 def _rig_of(source: Source) -> Rig | None:
@@ -140,8 +172,9 @@ def _file_instead_of_window(source: Source, reason: str) -> str:
         raise InvalidInput(
             f"No window: {reason}. Give --no-window with --save, --jsonl or --record, and --max-frames."
         )
-    to_stderr(f"No window: {reason}. Saving the frames with their hands to {FALLBACK_FILE} instead.")
-    return FALLBACK_FILE
+    name = _free_name(FALLBACK_FILE)
+    to_stderr(f"No window: {reason}. Saving the frames with their hands to {name} instead.")
+    return name
 
 
 def _run(options: Options, source: Source, save: str | None, rig: Rig | None, show: bool) -> None:
@@ -151,7 +184,7 @@ def _run(options: Options, source: Source, save: str | None, rig: Rig | None, sh
     pipeline = Pipeline(recorded or source, cpm, options.smooth, rig=rig)
     workers: list[Worker] = []
     try:
-        for consumer in _consumers(options, save, rig):
+        for consumer in _consumers(options, save, rig, source.cameras):
             workers.append(Worker(consumer, wait=not source.live))
         if show:
             _show(pipeline, workers, options)
@@ -168,16 +201,21 @@ def _run(options: Options, source: Source, save: str | None, rig: Rig | None, sh
         _report(pipeline, workers, recorded)
 
 
-def _view_options(options: Options, rig: Rig | None, mirror: bool = False) -> ViewOptions:
+def _view_options(
+    options: Options, rig: Rig | None, cameras: Sequence[str], mirror: bool = False
+) -> ViewOptions:
     world = World(rig) if rig is not None and options.view_3d else None
-    return ViewOptions(Style(dense=options.dense), mirror, multi_view=options.multi_view, world=world)
+    style = Style(dense=options.dense)
+    return ViewOptions(style, mirror, multi_view=options.multi_view, world=world, cameras=tuple(cameras))
 
 
-def _consumers(options: Options, save: str | None, rig: Rig | None) -> Iterator[Consumer]:
+def _consumers(
+    options: Options, save: str | None, rig: Rig | None, cameras: Sequence[str]
+) -> Iterator[Consumer]:
     if options.jsonl:
         yield JsonLines(options.jsonl)
     if save:
-        yield AnnotatedVideo(save, _view_options(options, rig))
+        yield AnnotatedVideo(save, _view_options(options, rig, cameras))
     if options.rerun or options.rerun_file:
         yield RerunView(rig, options.rerun_file)
 
@@ -242,7 +280,7 @@ def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> No
                 return
 
     mirror = _is_on(options.mirror, _is_webcam(pipeline.source))
-    window = Window(pipeline, _view_options(options, pipeline.rig, mirror))
+    window = Window(pipeline, _view_options(options, pipeline.rig, pipeline.source.cameras, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
         working = pool.submit(work)
         try:

@@ -102,8 +102,9 @@ def _check_out(out: Path, again: bool) -> None:
         raise InvalidInput(f"Can't write '{out.name}'. Known endings: {', '.join(ENDINGS)}.")
     if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise MissingPart("Parquet needs pyarrow: pip install 'rt_hands[export]'. Or give --out hands.csv.")
-    if out.exists() and not again:
-        raise SourceError(f"{out} is already there. Give --again to replace it, or another --out.")
+    for path in (out, out.with_stem(f"{out.stem}_2d"), out.with_suffix(".json")):
+        if path.exists() and not again:
+            raise SourceError(f"{path} is already there. Give --again to replace it, or another --out.")
 
 
 def _once() -> Notice:

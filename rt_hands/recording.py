@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Lock
@@ -14,6 +14,7 @@ from typing import Final, TextIO
 
 from rt_hands.camera import Rig
 from rt_hands.capture.live import LiveSource
+from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.session_info import COLUMNS, ClockAnchor, SessionInfo, file_stem
 from rt_hands.capture.source import Source
 from rt_hands.display.encoders import Encoder, capture_encoder
@@ -298,7 +299,8 @@ class Beside:
     """A recording of a source that somebody else reads, begun and ended at any time.
 
     Cameras are tapped where they are grabbed, at their full rate; of other sources the FrameSets given to `offer` are
-    taken. wait: for other sources, let `offer` wait for a full queue instead of dropping and counting.
+    taken, with their stamps as they were before the source added clock offsets: the rig that is copied in adds them.
+    wait: for other sources, let `offer` wait for a full queue instead of dropping and counting.
     Raises SourceError where the folder can't be used, or the source is being recorded already.
     """
 
@@ -311,6 +313,7 @@ class Beside:
         settings = self._cameras.settings if self._cameras is not None else ()
         wait = wait and self._cameras is None
         self.writer = SessionWriter(folder, source.cameras, rig=rig, wait=wait, settings=settings)
+        self._offset_ns = offsets_ns(source.clock_offset_ms, source.cameras)
         if self._cameras is not None:
             self._cameras.tap = self.writer.add
 
@@ -319,7 +322,7 @@ class Beside:
         self.writer.check()
         if self._cameras is None:
             for frame in frames.frames:
-                self.writer.add(frame)
+                self.writer.add(replace(frame, t_ns=frame.t_ns - self._offset_ns[frame.camera]))
 
     def close(self) -> None:
         """Let go of the cameras, write what waits, finish the files. Raises as `SessionWriter.close` does."""

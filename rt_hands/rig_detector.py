@@ -65,7 +65,12 @@ class RigDetector:
         self._rtc = rtc
 
     def __call__(self, images: Mapping[str, Image], clock: StageClock | None = None) -> RigFound:
-        """The hands in pictures of one moment, {camera: (h, w, 3) uint8 BGR}, of any of the rig's cameras."""
+        """The hands in pictures of one moment, {camera: (h, w, 3) uint8 BGR}, of any of the rig's cameras.
+
+        Raises InvalidInput for a camera that the rig lacks and for a picture of another size than it is calibrated for.
+        """
+        for camera, image in images.items():
+            self.rig[camera].check_image((image.shape[1], image.shape[0]))
         clock = clock or StageClock()
         return self.refined(images, {c: self.detector(image, clock) for c, image in images.items()}, clock)
 

@@ -172,8 +172,10 @@ def test_command_turns_a_table_into_other_files(tmp_path: Path, capsys: pytest.C
     pictures = json.loads((tmp_path / "one.json").read_text())["images"]
     assert [picture["width"] for picture in pictures] == [800, 800]
     assert "4 samples of cam_0, é, cam_1, é, 2D, hands in 4." in capsys.readouterr().out
+    with pytest.raises(InvalidInput, match=r"one\.json is already there"):
+        main(words)
     with pytest.raises(InvalidInput, match="No hands of camera 'cam_9'"):
-        main([*words[:2], "--camera", "cam_9"])
+        main([*words[:2], "--overwrite", "--camera", "cam_9"])
 
 
 def test_command_turns_a_table_in_mm_into_c3d(tmp_path: Path) -> None:

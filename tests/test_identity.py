@@ -71,6 +71,15 @@ def test_things_that_meet_by_chance_are_no_second_hand() -> None:
     assert run(points, rig).present.tolist() == [True, False]
 
 
+def test_rays_that_never_meet_are_no_hand() -> None:
+    """Two views that look away from each other: no pair of readings makes a hand, and that is no error."""
+    rig = ring_rig(2)
+    points = views_of(hands_mm(), rig)
+    points[1, :, 0] += 4000
+    points[0, :, 0] -= 4000
+    assert not run(points, rig).present.any()
+
+
 def test_readings_stay_themselves() -> None:
     """Settling moves readings or leaves them out; it never mixes them, and what agrees is plain."""
     points, _ = troubled(8, 5)

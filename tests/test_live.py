@@ -22,6 +22,7 @@ from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.window import Window
 from rt_hands.errors import InvalidInput, SourceError, run_command
+from rt_hands.formats import load_hands
 from rt_hands.pipeline import Pipeline
 from rt_hands.session import Session
 from rt_hands.types import Frame, FrameSet, Hands2D
@@ -97,6 +98,29 @@ def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
         assert [frames.t_ns for frames in session] == [i * STEP_NS for i in range(15)]
     error = capsys.readouterr().err
     assert "infer" in error and "dropped: camera 0, jsonl o.jsonl 0" in error and "session r 0" in error
+
+
+def test_nothing_that_is_there_is_written_over(run, clip, tmp_path, capsys):
+    whole = clip.read_bytes()
+    (tmp_path / "o.mp4").write_bytes(b"mine")
+    for words in (["--save", "o.mp4"], ["--jsonl", "o.mp4"], ["--save", clip, "--overwrite"]):
+        assert run("--source", clip, "--no-window", *words) == 2
+    said = capsys.readouterr().err
+    assert said.count("o.mp4 is already there. Give another name, or --overwrite") == 2
+    assert "is read from, so it can't be written" in said
+    assert clip.read_bytes() == whole and (tmp_path / "o.mp4").read_bytes() == b"mine"
+    assert run("--source", clip, "--no-window", "--max-frames", 3, "--save", "o.mp4", "--overwrite") == 0
+    assert (tmp_path / "o.mp4").stat().st_size > 1000
+    assert run("--source", clip, "--max-frames", 3) == 0 == run("--source", clip, "--max-frames", 3)
+    assert (tmp_path / "rt_hands_live.mp4").is_file() and (tmp_path / "rt_hands_live_2.mp4").is_file()
+
+
+def test_its_lines_are_read_as_hands(run, clip, tmp_path):
+    assert run("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
+    samples = load_hands(tmp_path / "o.jsonl")
+    assert [sample.frame for sample in samples] == [0, 1, 2, 3] and samples[0].camera == "clip"
+    found = lines(tmp_path / "o.jsonl")[-1]["points"]
+    np.testing.assert_allclose(samples[-1].hands.points_px, np.array(found, np.float32))
 
 
 def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):

@@ -10,10 +10,11 @@ import threading
 import numpy as np
 import pytest
 from standin import worst_px
-from test_live import Painted, pair
+from test_live import SIZE, Painted, pair
 
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
+from rt_hands.display.overlay import Tiling
 from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.errors import SourceError
 from rt_hands.pipeline import Pipeline
@@ -73,6 +74,25 @@ def test_a_canvas_drawn_on_again_shows_what_a_new_picture_would(standin_cpm):
         for mirror in (False, True):
             options = ViewOptions(mirror=mirror)
             np.testing.assert_array_equal(draw_result(result, options, canvas), draw_result(result, options))
+
+
+def test_every_camera_keeps_its_tile(standin_cpm):
+    class Late(Painted):
+        def __iter__(self):
+            for frames in super().__iter__():
+                yield FrameSet(frames.frames[1:] if frames.index == 1 else frames.frames, frames.index)
+
+    cameras, canvas = ("a", "b", "c"), Canvas()
+    whole, gap, again = (
+        draw_result(result, ViewOptions(cameras=cameras), canvas).copy()
+        for result in Pipeline(Late(3, cameras=cameras), standin_cpm)
+    )
+    tiling = Tiling.of(3, SIZE)
+    assert whole.shape == gap.shape and whole.any()
+    assert not tiling.part(gap, 0).any() and tiling.part(gap, 1).any() and tiling.part(again, 0).any()
+    for view in (1, 2):  # the pictures move on by a pixel
+        apart = tiling.part(gap, view).astype(int) - tiling.part(whole, view)
+        assert np.abs(apart).mean() < 10
 
 
 def test_slow_consumer_drops_and_counts_or_waits(results):

@@ -10,6 +10,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_a_file_is_recorded_frame_by_frame(tmp_path):
         assert len(list(source)) == 20
     with Session(tmp_path / "s") as session:
         assert [frames.cameras for frames in session] == [("a",), ("a", "b")] * 10
+
+
+def test_clock_offsets_are_added_once_on_the_way_through_a_recording(tmp_path):
+    class Slow(Still):
+        clock_offset_ms: ClassVar = {"b": -24.0}
+
+    with Recorded(Slow(), tmp_path / "s") as source:
+        given = [[frame.t_ns for frame in frames.frames] for frames in source]
+    with Session(tmp_path / "s", clock_offset_ms={"b": -24.0}) as session:
+        times = session.times_ns
+    assert times["a"].tolist() == [stamps[0] for stamps in given]
+    assert times["b"].tolist() == [stamps[1] for stamps in given if len(stamps) > 1]
 
 
 def test_every_dropped_frame_is_counted_where_it_was_lost(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from standin import PaintedHand, picture, worst_px
 from rt_hands import Camera, Hands2D, Rig
 from rt_hands.capture.source import Source
 from rt_hands.detector import Detector
+from rt_hands.errors import InvalidInput
 from rt_hands.pipeline import Pipeline
 from rt_hands.rig_detector import RigDetector, _exchanged
 from rt_hands.tracking.track import State
@@ -62,6 +63,14 @@ def test_a_view_that_erred_is_put_right(standin_cpm, images, fault: str) -> None
     assert found.hands.present.all()
     for camera, view in found.views.items():
         assert view.present.all() and worst_px(view, *painted(camera)) < 7
+
+
+def test_pictures_of_another_size_are_refused(standin_cpm, images) -> None:
+    detector = RigDetector(rig(), Detector(cpm=standin_cpm))
+    with pytest.raises(InvalidInput, match="'b': the picture is 333x211, the calibration is for 640x480"):
+        detector({**images, "b": np.zeros((211, 333, 3), np.uint8)})
+    with pytest.raises(InvalidInput, match="nobody"):
+        detector({"nobody": images["a"]})
 
 
 def test_nothing_to_see_is_nothing(standin_cpm) -> None:

@@ -21,7 +21,7 @@ from rt_hands.benchmarks.timing import print_machine, write_json
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.session_times import VideoTimes, grab_times_ns
 from rt_hands.capture.simulated import SimulatedReader
-from rt_hands.errors import run_command
+from rt_hands.errors import check_least, run_command
 from rt_hands.recording import SessionWriter
 from rt_hands.types import Frame
 
@@ -64,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.bench capture", description=Options.__doc__
     )
+    check_least("--seconds", options.seconds)
     header = print_machine()
     readers = [
         SimulatedReader(f"cam_{i}", options.size_px, options.fps, phase_ms=2.0 * i, seed=i)

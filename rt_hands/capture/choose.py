@@ -41,6 +41,8 @@ def open_source(
     words = [source] if isinstance(source, str) else list(source)
     if not words:
         return _first_camera_or_sample(realtime, settings, notice)
+    if not all(word.strip() for word in words):
+        raise InvalidInput("A source is an empty word; give a camera, a file, a folder, a URL or `sample`.")
     names, words = _split_names(words, cameras)
     readers = [reader for word in words if (reader := _reader(word, settings, notice)) is not None]
     if len(readers) == len(words):

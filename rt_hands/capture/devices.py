@@ -60,7 +60,10 @@ def find_device(spec: str, sysfs: Path = SYSFS) -> Device | None:
 def missing_device(spec: str, devices: list[Device]) -> str:
     """The sentence for a webcam that isn't there."""
     if not devices:
-        return f"No camera at {spec}: this machine has no webcam. Try --source sample, or a video file."
+        return (
+            f"No camera at {spec}: this machine has no webcam. Plug one in; live also takes a video file, or "
+            "--source sample."
+        )
     return f"No camera at {spec}. Found: {', '.join(map(str, devices))}. Try --source {devices[0].index}."
 
 

@@ -31,6 +31,8 @@ class ViewOptions:
     """With a rig: the hands that all views agree on; off: each view's own."""
     world: World | None = None
     """With a rig: one more tile with the hands in 3D, its camera circling slowly."""
+    cameras: tuple[str, ...] = ()
+    """All cameras of the source: each keeps its tile, black while it is absent. Else those that are there share it."""
 
 
 class Canvas:
@@ -55,19 +57,23 @@ def draw_result(result: Result, options: ViewOptions | None = None, canvas: Canv
     """
     options = options or ViewOptions()
     frames = result.frames.frames
-    with_world = options.world is not None and result.rig is not None
-    tiles = len(frames) + with_world
+    cameras = options.cameras or result.frames.cameras
+    world_tile = options.world is not None and (result.rig is not None or bool(options.cameras))
+    tiles = len(cameras) + world_tile
     tiling = Tiling.of(tiles, frames[0].size_px)
     out = (canvas or Canvas()).prepared(tiling, tiles)
+    places = [cameras.index(camera) for camera in result.frames.cameras]
+    for absent in set(range(len(cameras))).difference(places):
+        tiling.part(out, absent)[:] = 0
 
     def draw_view(view: int) -> None:
-        _draw_view(tiling.part(out, view), result, options, view)
+        _draw_view(tiling.part(out, places[view]), result, options, view)
 
     _draw_each(draw_view, len(frames))
     if options.world is not None and result.rig is not None:
         orbit = Orbit(azimuth_deg=result.frames.t_ns * 1e-9 * TURN_DEG_S % 360)
         world = draw_world(result.rig.hands, options.world, orbit, (tiling.width, tiling.height))
-        np.copyto(tiling.part(out, len(frames)), world)
+        np.copyto(tiling.part(out, len(cameras)), world)
     return out
 
 

@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least, check_target
 from rt_hands.evaluation import real_hands, rendered, sheets
 from rt_hands.evaluation.decoders import DECODERS
 from rt_hands.inference.cpm import Cpm
@@ -216,11 +216,16 @@ def draw_folder(options: Options, console: Console) -> None:
     detector = Detector(options.engine, options.model, options.threads)
     tiles = []
     for path in track(paths, "detecting", console=console):
-        image = real_hands.load_image(path)
-        hands = detector(image)
-        tiles.append(sheets.tile(image, hands.points_px, path.name))
+        try:
+            image = real_hands.load_image(path)
+        except InvalidInput as error:
+            console.print(f"left out: {error}", soft_wrap=True)
+            continue
+        tiles.append(sheets.tile(image, detector(image).points_px, path.name))
+    if not tiles:
+        raise InvalidInput(f"None of the {len(paths)} pictures in '{options.images}' can be read.")
     pages = sheets.write_sheets(options.sheets, "images", tiles)
-    console.print(f"{len(paths)} pictures on {len(pages)} sheets: {options.sheets}")
+    console.print(f"{len(tiles)} pictures on {len(pages)} sheets: {options.sheets}")
 
 
 def flat_figures(report: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +255,9 @@ def main(argv: Sequence[str]) -> int:
     """Command line of the evaluation."""
     options = tyro.cli(Options, args=list(argv), prog="python -m rt_hands.evaluate cpm", description=__doc__)
     console = Console()
+    check_target(options.json)
+    check_least("--rendered", options.rendered)
+    check_least("--limit", options.limit, 0)
     if options.images is not None:
         draw_folder(options, console)
         return 0

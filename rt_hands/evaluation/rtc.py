@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.errors import InvalidInput, MissingPart, check_target
 from rt_hands.evaluation.calibration import auc, expected_calibration_error
 from rt_hands.evaluation.error_picture import draw_errors, neutral_joints
 from rt_hands.lifting.rtc import Rtc
@@ -169,6 +169,7 @@ def neutral_hand(net: Rtc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def main(argv: Sequence[str]) -> int:
     """Print the tables; write the JSON and the picture where asked."""
     options = tyro.cli(Options, args=list(argv), description=__doc__, prog="python -m rt_hands.evaluate rtc")
+    check_target(options.json)
     if options.samples < 1:
         raise InvalidInput(f"{options.samples} samples can't be evaluated; --samples wants 1 or more.")
     nets = {name: Rtc(name) for name in (*(row[0] for row in SOURCE_ROWS), "rtc")}

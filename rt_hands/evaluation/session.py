@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rt_hands.camera import Rig
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_target
 from rt_hands.formats import load_hands
 from rt_hands.formats.hands import HandsSample, is_3d, point_values
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
@@ -57,6 +57,11 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.evaluate session", description=Options.__doc__
     )
+    check_target(options.json)
+    if not options.tables:
+        raise InvalidInput(
+            f"Give tables of hands to compare with {options.folder}'s truth, as `process` writes them."
+        )
     rows = {str(path): evaluate(options.folder, path) for path in options.tables}
     table = Table(title=str(options.folder), title_justify="left")
     for column in ("hands", "unit", "found", "elsewhere", "mean", "median", "p90", "jitter"):

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from rt_hands.capture.choose import open_source
 from rt_hands.display.view import draw_result
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least, check_target
 from rt_hands.evaluation.sheets import sheet
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
@@ -131,13 +131,14 @@ def figures(points: Array, present: NDArray[np.bool_], teacher: Array | None) ->
 
 def load_teacher(path: Path, first: int, count: int) -> Array:
     """A teacher's joints for `count` frames from `first` on."""
-    with np.load(path) as archive:
-        name = next((n for n in ("joints_px", "joints_m") if n in archive), None)
-        if name is None:
-            raise InvalidInput(
-                f"{path} holds neither joints_px nor joints_m, but {', '.join(archive.files)}."
-            )
-        joints = np.asarray(archive[name], np.float64)
+    try:
+        archive = dict(np.load(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{path} is no .npz file of a teacher's joints.") from error
+    name = next((n for n in ("joints_px", "joints_m") if n in archive), None)
+    if name is None:
+        raise InvalidInput(f"{path} holds neither joints_px nor joints_m, but {', '.join(archive)}.")
+    joints = np.asarray(archive[name], np.float64)
     if len(joints) < first + count or joints.shape[1] != N_JOINTS:
         raise InvalidInput(
             f"{path}: {name} is {joints.shape}; the video needs {first + count} frames of {N_JOINTS} joints."
@@ -151,6 +152,12 @@ def main(argv: Sequence[str]) -> int:
         Options, args=list(argv), prog="python -m rt_hands.evaluate video", description=__doc__
     )
     console = Console()
+    check_target(options.json)
+    check_target(options.sheet)
+    check_least("--frames", options.frames)
+    check_least("--first", options.first, 0)
+    if options.joints is not None:
+        load_teacher(options.joints, options.first, 0)  # before the work, not after it
     points, present, drawn = follow(options, console)
     teacher = None if options.joints is None else load_teacher(options.joints, options.first, len(points))
     report = figures(points, present, teacher)

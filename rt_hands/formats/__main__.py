@@ -44,6 +44,8 @@ class Convert:
     """Capture of an InterHand2.6M file."""
     camera: str | None = None
     """The one camera whose hands are written; COCO wants one picture a moment."""
+    overwrite: bool = False
+    """Replace a target that is already there."""
 
 
 def _table(rig: Rig, title: str) -> Table:
@@ -61,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     """Convert and say what was read."""
     a = tyro.cli(Convert, prog="python -m rt_hands.formats", args=list(argv))
     console = Console(soft_wrap=True)
+    if a.target is not None and a.target.exists() and not a.overwrite:
+        raise InvalidInput(f"{a.target} is already there. Give another name, or --overwrite to replace it.")
     if a.source.suffix.lower() in HANDS_ENDINGS:
         return _hands(a, console)
     find_format(a.to)

@@ -25,6 +25,7 @@ from rt_hands.formats.hands import (
 )
 from rt_hands.layout import N_POINTS
 from rt_hands.paths import write_atomically
+from rt_hands.types import Hands3D
 
 _BAD = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
 
@@ -145,7 +146,7 @@ def write_jsonl(path: Path, samples: Sequence[HandsSample]) -> None:
 
 
 def read_jsonl(path: Path) -> list[HandsSample]:
-    """Samples of a JSON lines file."""
+    """Samples of a JSON lines file, of `live`'s with a rig those in 3D."""
     samples = []
     try:
         lines = path.read_bytes().decode().splitlines()
@@ -154,6 +155,9 @@ def read_jsonl(path: Path) -> list[HandsSample]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
+            if "fields" not in row:
+                samples.append(_of_live(row))
+                continue
             values = np.array(row["points"], np.float64)
             if values.shape not in ((N_POINTS, len(FIELDS_2D)), (N_POINTS, len(FIELDS_3D))):
                 raise ValueError(values.shape)
@@ -161,4 +165,15 @@ def read_jsonl(path: Path) -> list[HandsSample]:
             samples.append(HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"])))
         except _BAD:
             raise InvalidInput(f"'{path}', line {number}: not a line that rt_hands wrote.") from None
-    return samples
+    in_3d = [sample for sample in samples if isinstance(sample.hands, Hands3D)]
+    return in_3d if 0 < len(in_3d) < len(samples) else samples
+
+
+def _of_live(row: dict[str, Any]) -> HandsSample:
+    """A line of `consumers.JsonLines`: null for an absent point, and no presence."""
+    three_d = "points_world_mm" in row
+    absent = [np.nan] * 3 + [0, np.nan, 0] if three_d else [np.nan, np.nan, 0]
+    points = [point or absent for point in row["points_world_mm" if three_d else "points"]]
+    values = np.array(points, np.float64).reshape(N_POINTS, len(absent))
+    hands = hands_from(values, row["present"], [float(there) for there in row["present"]])
+    return HandsSample(int(row["index"]), int(row["t_ns"]), hands, str(row.get("camera", "")))

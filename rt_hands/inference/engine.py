@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.errors import InvalidInput, MissingPart, check_least
 from rt_hands.inference import tensorrt
 from rt_hands.inference.preprocess import Crop
 
@@ -161,6 +161,7 @@ def open_engine(
     The choice and its reason are printed once to stderr unless quiet.
     Raises MissingPart, or InvalidInput for a file that is no ONNX network.
     """
+    check_least("--threads", threads)
     name, reason = choose(engine)
     if name == "tensorrt":
         from rt_hands.inference.tensorrt.engine import TensorRtEngine

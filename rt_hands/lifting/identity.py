@@ -173,6 +173,8 @@ def _tried(readings: _Readings) -> tuple[Floats, Floats]:
     whole = np.isfinite(hands_mm[..., 0]).sum(1) >= LEAST_JOINTS
     order = np.argsort(-worth)
     order = order[whole[order]]
+    if not len(order):
+        return hands_mm[:0], support[:0]
     # A hand that many views see makes many good ones: the other hand must have its place among those tried.
     as_best = _apart_mm(hands_mm[order], hands_mm[order[:1]])[:, 0] < OTHER_HAND_MM
     best = np.sort(np.concatenate([np.flatnonzero(which)[:MOST_TRIED] for which in (as_best, ~as_best)]))

@@ -65,8 +65,10 @@ def lift(
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
     hand: views 0, residual NaN, a low score.
-    Raises InvalidInput for an unknown camera or a wrong number of views.
+    Raises InvalidInput for an unknown camera, a wrong number of views or a fusion outside 0 .. 1.
     """
+    if not 0 <= fusion <= 1:
+        raise InvalidInput(f"fusion is {fusion}; give 0 (RTC alone) to 1 (triangulated points alone).")
     points_px = _stack(hands_per_view, rig)
     points = _triangulate(points_px, rig)
     if settle and not plainly_agreed(points_px, points.world_mm, rig):

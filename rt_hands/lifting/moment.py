@@ -53,9 +53,9 @@ class OneMoment:
         before = np.stack([self._last[camera][1].points_px for camera in late])
         t_ns = np.array([times_ns[camera] for camera in late], np.float64)
         back = (t_ns - moment_ns) / (t_ns - [self._last[camera][0] for camera in late])
-        hands = (a.reshape(-1, N_HAND, 3) for a in (points, before))
-        share = np.repeat(back, N_HANDS)
-        points = _core.moved_back(*hands, share, joints=N_JOINTS, most=SAME_HAND).reshape(points.shape)
+        now, then = (a.reshape(-1, N_HAND, 3) for a in (points, before))
+        moved = _core.moved_back(now, then, np.repeat(back, N_HANDS), joints=N_JOINTS, most=SAME_HAND)
+        points = moved.reshape(points.shape)
         return {
             camera: Hands2D(points[v], views[camera].present, views[camera].presence)
             for v, camera in enumerate(late)

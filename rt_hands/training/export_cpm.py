@@ -18,7 +18,6 @@ import tyro
 from rich import print
 
 from rt_hands.errors import InvalidInput, run_command
-from rt_hands.paths import weights_dir
 from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import Committee, Deployed, HandCpm, build
 from rt_hands.training.export import export_onnx, parity, write_card
@@ -47,7 +46,7 @@ class Options:
     """
 
     checkpoint: tuple[Path, ...]
-    out: Path = weights_dir() / "cpm_light.onnx"
+    out: Path
     input_px: int | None = None
     note: tuple[str, ...] = ()
 

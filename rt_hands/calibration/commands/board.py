@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.print_board import page_mm, save_pdf, save_png
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least
 
 
 @dataclass
@@ -41,6 +41,7 @@ class MakeBoard:
 def main(argv: Sequence[str]) -> int:
     """Write the three files."""
     a = tyro.cli(MakeBoard, prog="python -m rt_hands.calibrate board", args=list(argv))
+    check_least("--dpi", a.dpi, 10)
     marker = 0.75 * a.square_mm if a.marker_mm is None else a.marker_mm
     board = Board(a.columns, a.rows, a.square_mm, marker, a.dictionary, a.inverted, a.legacy_pattern)
     paths = {kind: a.out.with_name(f"{a.out.name}.{kind}") for kind in ("pdf", "png", "toml")}

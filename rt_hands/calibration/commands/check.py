@@ -16,7 +16,7 @@ from rt_hands.calibration.commands.rig import collect
 from rt_hands.calibration.compare import held_out
 from rt_hands.calibration.sources import Recording
 from rt_hands.calibration.verdict import WORST_MM, WORST_RMS_WIDTHS
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.formats import load_rig
 
 
@@ -39,12 +39,13 @@ class CheckRig:
 def main(argv: Sequence[str]) -> int:
     """Print the errors; 0 where they are small, 1 where they are not."""
     a = tyro.cli(CheckRig, prog="python -m rt_hands.calibrate check", args=list(argv))
+    check_least("--first", a.first, 0)
     rig, board, console = load_rig(a.rig), Board.load(a.board), Console()
     recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
     seen = collect(recording, board, console)
     for camera, size in seen.sizes_px.items():
         rig[camera].check_image(size)
-    errors = held_out(seen, rig)
+    errors = held_out(seen.without_offsets({c: ms / 1e3 for c, ms in rig.clock_offset_ms.items()}), rig)
     if errors.sets == 0:
         raise InvalidInput("No set of pictures shows the board to two cameras at once.")
     scale = float(np.median(list(errors.scale.values())))

@@ -22,7 +22,7 @@ from rt_hands.calibration.hands import Refined, Seen, refine
 from rt_hands.calibration.hands_verdict import check_refined, check_seen, is_better
 from rt_hands.camera import Rig
 from rt_hands.capture import Source, open_source
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline
@@ -51,6 +51,7 @@ class CalibrateHands:
 def main(argv: Sequence[str]) -> int:
     """Refine; 0 where the rig is still good or was refined, 1 where the hands can't tell."""
     a = tyro.cli(CalibrateHands, prog="python -m rt_hands.calibrate hands", args=list(argv))
+    check_least("--max-frames", a.max_frames)
     if a.out.exists() and not a.force:
         raise InvalidInput(f"{a.out} is there already. Choose another --out, or overwrite with --force.")
     console, rig = Console(), load_rig(a.rig)

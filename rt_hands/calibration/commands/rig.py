@@ -16,7 +16,7 @@ from rt_hands.calibration.collect import Collector
 from rt_hands.calibration.commands.result import judge, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.sources import Recording
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.formats import load_rig
 
 
@@ -81,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
     lenses = load_rig(a.lenses) if a.lenses else None
     reference = load_rig(a.reference) if a.reference else None
     console = Console()
+    check_least("--first", a.first, 0)
     seen = collect(Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms), board, console)
     known = {(x, y): mm for x, y, mm in a.distance}
     outcome = judge(seen, lenses, known)
