@@ -41,6 +41,7 @@ class Detector:
     otherwise its points are NaN with score 0.
 
     engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
+    alone: one camera's pictures; in a rig, False, a second hand must be surer, for other views show one that is missed.
     mirror: read crops mirrored, too, the last time in two sizes: over twice the time for a seventh less error.
     """
 
@@ -52,10 +53,12 @@ class Detector:
         limits: Thresholds | None = None,
         cpm: Cpm | None = None,
         mirror: bool = True,
+        alone: bool = True,
     ) -> None:
         self.cpm = cpm or Cpm.load(model, engine, threads)
         self.limits = limits or Thresholds()
         self.mirror = mirror
+        self._surer = self.limits.second_alone if alone else self.limits.second
 
     def __call__(self, image_bgr: Image, clock: StageClock | None = None) -> Hands2D:
         """The hands in a picture: (h, w, 3) uint8 BGR. Raises InvalidInput for anything else."""
@@ -128,8 +131,8 @@ class Detector:
         read = self.cpm([(image, crop) for crop in windows], clock)
         seen = (s for i in range(len(windows)) for s in sightings(read, i, limits.hinted, limits))
         hints = [spot.best for spot in spots((s for s in seen if s.side == side), limits)[:3]]
-        for bar in (limits.hinted, limits.second):
-            read = self._read_hands(image, hints, clock, last=bar is limits.second)
+        for bar in (limits.hinted, self._surer):
+            read = self._read_hands(image, hints, clock, last=bar is self._surer)
             found = [s for i in range(len(hints)) for s in sightings(read, i, bar, limits) if s.side == side]
             hints = [s for s in found if not is_of(s, known, limits)]
         best = max(hints, key=lambda s: s.evidence, default=None)

@@ -81,7 +81,7 @@ class Pipeline:
         self.clock = StageClock()
         self.rate = RateMeter()
         self._trackers = {camera: Tracker() for camera in source.cameras}
-        self._detector = Detector(cpm=cpm)
+        self._detector = Detector(cpm=cpm, alone=rig is None)
         self.rig = rig
         self._notice = notice
         self._rtc = cpm.surface_reader(rig) if rig is not None else None

@@ -60,7 +60,7 @@ class RigDetector:
         self, rig: Rig, detector: Detector | None = None, rtc: Surface | None = None, rounds: int = ROUNDS
     ) -> None:
         self.rig = rig
-        self.detector = detector or Detector()
+        self.detector = detector or Detector(alone=False)
         self.rounds = rounds
         self._rtc = rtc
 

@@ -102,6 +102,11 @@ def test_a_committee_gives_the_mean_of_its_members() -> None:
     assert float((single[0][0] - single[1][0]).abs().max()) > 0.1
     torch.testing.assert_close(maps, (single[0][0] + single[1][0]) / 2, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(presence, torch.sigmoid((logits[0] + logits[1]) / 2))
+    with torch.no_grad():
+        maps, _ = cpm_networks.Deployed(cpm_networks.Committee(members, (3, 1)))(image)
+    torch.testing.assert_close(maps, 0.75 * single[0][0] + 0.25 * single[1][0], atol=1e-5, rtol=1e-4)
+    with pytest.raises(InvalidInput, match="2 networks want as many shares above 0"):
+        cpm_networks.Committee(members, (1, 0))
 
 
 class Joined(nn.Module):

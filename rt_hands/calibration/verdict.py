@@ -200,10 +200,11 @@ def _boards(cal: Calibration) -> Verdict:
 
 
 def _clocks(cal: Calibration) -> Verdict:
-    first = cal.seen.cameras[0]
+    first, known = cal.seen.cameras[0], cal.rig.clock_offset_ms
     warnings = [
         f"{c}: its pictures were taken {abs(1e3 * s):.0f} ms {'after' if s > 0 else 'before'} those of {first} "
-        "with the same time stamp. Moving hands will be off by their way in that time."
+        f"with the same time stamp. {'rig.toml says so' if known.get(c) else 'That is too unsure for rig.toml'}; "
+        "where that is not read, moving hands will be off by their way in that time."
         for c, s in cal.solution.offset_s.items()
         if abs(s) > max(NOTED_OFFSET_S, 3 * cal.solution.offset_std_s[c])
     ]

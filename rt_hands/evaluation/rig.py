@@ -100,7 +100,7 @@ def _rendered(options: Options, cpm: Cpm | None) -> dict[str, float]:
     if options.noise_px is not None:
         look, agree = noisy_truth(options.noise_px, options.seed), by_rays
     else:
-        detector = Detector(cpm=cpm)
+        detector = Detector(cpm=cpm, alone=False)
         look, agree = network_look(detector), looked_again(detector, options.rounds)
     errors = evaluate_rendered(look, options.scenes, options.seed, options.pictures, options.split, agree)
     figures = rendered_figures(errors)

@@ -251,19 +251,28 @@ class HandCpm(nn.Module):
 class Committee(nn.Module):
     """The mean of `HandCpm`s trained apart, which errs less than the best of them; two of them are `quality`.
 
-    Twice the parameters and arithmetic of one. For export: members are trained one by one.
+    Parameters and arithmetic of all of them. For export: members are trained one by one. shares: what each counts in
+    the mean, the same for all when None.
     """
 
     offset_cells = HandCpm.offset_cells
     size_px = HandCpm.size_px
 
-    def __init__(self, members: Sequence[HandCpm]) -> None:
+    def __init__(self, members: Sequence[HandCpm], shares: Sequence[float] | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        shares = shares or [1.0] * len(members)
+        if len(shares) != len(members) or not min(shares) > 0:
+            raise InvalidInput(f"{len(members)} networks want as many shares above 0, got {list(shares)}.")
+        self.shares = [share / sum(shares) for share in shares]
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        maps, presence = zip(*(member(x) for member in self.members), strict=True)
-        return [torch.stack([m[-1] for m in maps]).mean(0)], torch.stack(presence).mean(0)
+        given = [(share, *member(x)) for share, member in zip(self.shares, self.members, strict=True)]
+        mean = [
+            torch.stack(parts).sum(0)
+            for parts in zip(*((s * m[-1], s * p) for s, m, p in given), strict=True)
+        ]
+        return [mean[0]], mean[1]
 
 
 def build(name: Name) -> nn.Module:

@@ -40,18 +40,21 @@ SUMMARIES = {
 class Options:
     """Export of checkpoints' averaged weights.
 
-    out: file to write, its card goes beside it.
+    out: file to write, its card goes beside it. share: of several checkpoints, what each counts in their mean.
     input_px: the size at which the network works, its own by default, see `Deployed`. note: lines
     added to the card, for instance figures of `rt_hands.evaluate cpm`.
     """
 
     checkpoint: tuple[Path, ...]
     out: Path
+    share: tuple[float, ...] = ()
     input_px: int | None = None
     note: tuple[str, ...] = ()
 
 
-def deployed(states: Sequence[dict[str, Any]], input_px: int | None) -> Deployed | DeployedResNet:
+def deployed(
+    states: Sequence[dict[str, Any]], input_px: int | None, shares: Sequence[float] = ()
+) -> Deployed | DeployedResNet:
     """The averaged network of a checkpoint, or the committee of several, batch norms folded, as it is shipped."""
     networks = [build(state["name"]) for state in states]
     for network, state in zip(networks, states, strict=True):
@@ -66,14 +69,18 @@ def deployed(states: Sequence[dict[str, Any]], input_px: int | None) -> Deployed
     if len(hands) < len(folded):
         names = ", ".join(state["name"] for state in states)
         raise InvalidInput(f"A committee is made of networks 'hand'; these checkpoints are of {names}.")
-    return Deployed(Committee(hands), input_px).eval()
+    return Deployed(Committee(hands, shares), input_px).eval()
 
 
 def export_float(
-    states: Sequence[dict[str, Any]], out: Path, input_px: int | None, notes: Sequence[str]
+    states: Sequence[dict[str, Any]],
+    out: Path,
+    input_px: int | None,
+    notes: Sequence[str],
+    shares: Sequence[float] = (),
 ) -> None:
     """Write the float32 network and its card; raises InvalidInput where ONNX and torch differ."""
-    module = deployed(states, input_px)
+    module = deployed(states, input_px, shares)
     name = states[0]["name"] if len(states) == 1 else "committee"
     outputs = ("points", "presence") if isinstance(module, DeployedResNet) else OUTPUTS
     image = torch.rand(2, 3, module.input_px, module.input_px)
@@ -118,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
     states = [checkpoint.load(path) for path in options.checkpoint]
-    export_float(states, options.out, options.input_px, options.note)
+    export_float(states, options.out, options.input_px, options.note, options.share)
     print(f"{options.out.name}: {options.out.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -103,7 +103,7 @@ def show(console: Console, seen: Observations, outcome: Outcome, reference: Rig 
         if cal is not None:
             offset, std = cal.solution.offset_s[camera], cal.solution.offset_std_s[camera]
             row += [
-                f"{cal.rig[camera].K[0, 0]:.1f}",
+                f"{np.mean(cal.rig[camera].K[[0, 1], [0, 1]]):.1f}",
                 f"{cal.rms_px.get(camera, float('nan')):.2f}",
                 f"{1e3 * offset:+.1f} +- {1e3 * std:.1f}" if std else "-",
             ]
