@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.bench capture", description=Options.__doc__
     )
-    check_least("--seconds", options.seconds)
+    check_least("--seconds", options.seconds, 0.1)
     header = print_machine()
     readers = [
         SimulatedReader(f"cam_{i}", options.size_px, options.fps, phase_ms=2.0 * i, seed=i)

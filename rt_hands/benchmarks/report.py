@@ -162,7 +162,8 @@ def summary(parts: Mapping[str, Any]) -> list[str]:
     if parts["hands"].get("notes"):
         lead += (
             " Clips called pictures are single ones, in which hands are searched anew; MediaPipe chose them: only "
-            "those where it found two hands were kept, and other pictures of the person who crosses hands trained our network."
+            "those where it found two hands were kept, and other pictures of the person who crosses hands trained our "
+            "network."
         )
     return [lead, "", *_table(rows)[:-1]]
 
