@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from standin import PaintedHand, picture
 
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, RtHandsError
 from rt_hands.evaluation import video
 
 SHAPE = np.random.default_rng(0).normal(0, 0.05, (21, 3))
@@ -77,6 +77,25 @@ def test_teacher_files_are_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", joints_px=np.zeros((4, 21, 2)))
     with pytest.raises(InvalidInput, match=r"joints_px is \(4, 21, 2\); the video needs 5 frames"):
         video.load_teacher(tmp_path / "b.npz", 0, 5)
+    (tmp_path / "c.npz").write_text("no archive")
+    for name in ("c.npz", "gone.npz"):
+        with pytest.raises(InvalidInput, match=r"is no \.npz file of a teacher's joints"):
+            video.load_teacher(tmp_path / name, 0, 5)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--frames", "0"], "--frames is 0; give 1 or more"),
+        (["--first", "-3"], "--first is -3; give 0 or more"),
+        (["--json", "nowhere/f.json"], "there is no folder nowhere. Make it"),
+        (["--joints", "gone.npz"], "is no .npz file"),
+    ],
+)
+def test_wrong_options_are_told_before_the_work(words: list[str], sentence: str) -> None:
+    with pytest.raises(RtHandsError) as error:
+        video.main(["--source", "no/video.mp4", *words])
+    assert sentence in str(error.value)
 
 
 def test_the_command_writes_figures_and_a_sheet(tmp_path: Path, standin_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_result_is_not_replaced_unasked(take, run, tmp_path, capsys):
     assert "is already there. Give --again" in capsys.readouterr().err and out.read_text() == "mine"
     assert run(take, "--out", out, "--again") == 0
     assert len(load_hands(out)) == COUNT
+    out.unlink()  # what is written beside the table counts, too
+    assert run(take, "--out", out) == 2 and "hands.json is already there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
