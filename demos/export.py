@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rt_hands.camera import Rig
 from rt_hands.capture import open_source
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, run_command, typed_number
 from rt_hands.formats import HandsSample, export_hands
 from rt_hands.inference.cpm import Cpm
 from rt_hands.paths import sample_dir
@@ -22,7 +22,7 @@ def main(argv):
     """Find the hands in a source and write them; 3D where the source is a session with a rig, else 2D."""
     if len(argv) < 2:
         raise InvalidInput("Give a source and a file: python demos/export.py source out.csv [frames]")
-    frames = int(argv[2]) if len(argv) > 2 else None
+    frames = int(typed_number(argv[2], "The number of frames")) if len(argv) > 2 else None
     # A session that was recorded with a calibrated rig has it in its folder.
     calibration = (sample_dir() if argv[0] == "sample" else Path(argv[0])) / "rig.toml"
     rig = Rig.load(calibration) if calibration.is_file() else None

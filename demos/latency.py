@@ -12,7 +12,7 @@ import numpy as np
 
 from rt_hands.capture import open_source
 from rt_hands.display.view import draw_result
-from rt_hands.errors import SourceError, run_command
+from rt_hands.errors import SourceError, run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline
 
@@ -21,7 +21,7 @@ WARM_UP = 5
 
 def main(argv):
     """Run through the frames, one after the other, and print the stages."""
-    frames = int(argv[1]) if len(argv) > 1 else 120
+    frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else 120
     with open_source(argv[0] if argv else "sample") as source:
         cpm = Cpm.load()
         # The first runs of a network are slow; users never see them, so they are not counted either.

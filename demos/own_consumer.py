@@ -10,7 +10,7 @@ import numpy as np
 
 from rt_hands.capture import open_source
 from rt_hands.consumers import Worker
-from rt_hands.errors import run_command
+from rt_hands.errors import run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import HANDS, index_of
 from rt_hands.pipeline import Pipeline
@@ -45,7 +45,7 @@ class PinchTeller:
 
 def main(argv):
     """Feed every result to the consumer; for cameras it may drop some, for files it may not."""
-    frames = int(argv[1]) if len(argv) > 1 else None
+    frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
     with open_source(argv[:1]) as source:
         worker = Worker(PinchTeller(), wait=not source.live)
         for result in islice(Pipeline(source, Cpm.load()), frames):

@@ -11,7 +11,7 @@ import numpy as np
 from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.display.view3d import World
-from rt_hands.errors import run_command
+from rt_hands.errors import run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import HANDS, index_of
 from rt_hands.paths import sample_dir
@@ -24,7 +24,7 @@ TIP = index_of("index_tip")
 def main(argv):
     """Follow the hands, say where the index fingers point from, save a film with all views and the 3D view."""
     out = argv[0] if argv else "rig_replay.mp4"
-    frames = int(argv[1]) if len(argv) > 1 else None
+    frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
     truth = np.load(sample_dir() / "truth.npz")["points_world_mm"]
     errors_mm = []
     with Session(sample_dir()) as session, session.replay(realtime=False) as source, VideoFile(out) as film:

@@ -8,7 +8,7 @@ Without a session it plays the bundled sample. Sessions are recorded by python -
 import sys
 
 from rt_hands import Session
-from rt_hands.errors import run_command
+from rt_hands.errors import run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import HANDS, index_of
 from rt_hands.paths import sample_dir
@@ -22,8 +22,8 @@ def main(argv):
     with Session(argv[0] if argv else sample_dir()) as session:
         seconds = (session.set_times_ns[-1] - session.set_times_ns[0]) / 1e9
         print(f"{len(session)} FrameSets of {', '.join(session.cameras)}: {seconds:.1f} s")
-        first = int(argv[1]) if len(argv) > 1 else 0
-        last = int(argv[2]) if len(argv) > 2 else len(session)
+        first = int(typed_number(argv[1], "The first frame", 0)) if len(argv) > 1 else 0
+        last = int(typed_number(argv[2], "The last frame", 0)) if len(argv) > 2 else len(session)
         # realtime=True plays it at its own speed and drops late frames, as cameras would.
         with session.replay(realtime=False, first=first, last=last) as source:
             for result in Pipeline(source, Cpm.load(), rig=session.rig):

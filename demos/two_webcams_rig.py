@@ -12,7 +12,7 @@ import numpy as np
 
 from rt_hands import Camera, Rig
 from rt_hands.capture import open_source
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import HANDS, index_of
 from rt_hands.pipeline import Pipeline
@@ -35,9 +35,9 @@ def main(argv):
     """Print how far each hand is away and how wide its thumb and index finger are open."""
     if len(argv) < 2:
         raise InvalidInput("Give two cameras: python demos/two_webcams_rig.py 0 1")
-    baseline_mm = float(argv[2]) if len(argv) > 2 else 200.0
-    degrees = float(argv[3]) if len(argv) > 3 else 65.0
-    frames = int(argv[4]) if len(argv) > 4 else None
+    baseline_mm = typed_number(argv[2], "The baseline in mm") if len(argv) > 2 else 200.0
+    degrees = typed_number(argv[3], "The field of view in degrees") if len(argv) > 3 else 65.0
+    frames = int(typed_number(argv[4], "The number of frames")) if len(argv) > 4 else None
     words = [f"left={argv[0]}", f"right={argv[1]}"]
     pipeline = None
     with open_source(words, cameras=("left", "right")) as source:

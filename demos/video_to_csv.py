@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from rt_hands.capture import open_source
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import POINT_NAMES
 from rt_hands.pipeline import Pipeline
@@ -30,7 +30,7 @@ def main(argv):
         raise InvalidInput(
             "Give a video and a table: python demos/video_to_csv.py video.mp4 out.csv [frames]"
         )
-    frames = int(argv[2]) if len(argv) > 2 else None
+    frames = int(typed_number(argv[2], "The number of frames")) if len(argv) > 2 else None
     with open_source(argv[0]) as source, open(argv[1], "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(header())

@@ -10,7 +10,7 @@ import cv2
 from rt_hands.capture import open_source
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.display.window import why_no_window
-from rt_hands.errors import run_command
+from rt_hands.errors import run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline
 
@@ -20,7 +20,7 @@ def main(argv):
     no_window = why_no_window()
     if no_window:
         print(f"No window: {no_window}. Printing instead.")
-    frames = int(argv[1]) if len(argv) > 1 else None
+    frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
     with open_source(argv[:1]) as source:
         pipeline = Pipeline(source, Cpm.load())
         options = ViewOptions(mirror=source.live)

@@ -34,6 +34,17 @@ def check_least(option: str, value: float | None, least: float = 1) -> None:
         raise InvalidInput(f"{option} is {value}; give {least:g} or more.")
 
 
+def typed_number(text: str, what: str, least: float = 1) -> float:
+    """A number as a user typed it; raises InvalidInput for a word that is none, or a number below the least."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not number >= least:
+        raise InvalidInput(f"{what} is '{text}'; give a number, {least:g} or more.")
+    return number
+
+
 def check_target(path: Path | None) -> None:
     """Raise SourceError where a file can't be written for want of its folder: before the work, not after it."""
     if path is not None and not path.parent.is_dir():

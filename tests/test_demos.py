@@ -14,6 +14,7 @@ from standin import PaintedHand, picture, worst_px
 
 from rt_hands.capture.images import read_image
 from rt_hands.display.video_file import VideoFile
+from rt_hands.errors import InvalidInput
 from rt_hands.inference import cpm
 from rt_hands.layout import POINT_NAMES, index_of
 from rt_hands.paths import sample_dir
@@ -60,6 +61,12 @@ def test_webcam_without_a_display_prints(clip, capsys):
     assert demo("webcam").main([str(clip), "5"]) == 0
     out = capsys.readouterr().out
     assert "No window" in out and "frame 5: right seen, left lost" in out
+
+
+@pytest.mark.parametrize("word", ["soon", "-3", "0", "nan"])
+def test_a_count_that_is_none_is_one_sentence(clip, word):
+    with pytest.raises(InvalidInput, match=f"The number of frames is '{word}'; give a number, 1 or more"):
+        demo("webcam").main([str(clip), word])
 
 
 def test_photo_prints_and_draws(tmp_path, capsys):
