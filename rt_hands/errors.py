@@ -40,7 +40,7 @@ def typed_number(text: str, what: str, least: float = 1) -> float:
         number = float(text)
     except ValueError:
         number = float("nan")
-    if not number >= least:
+    if not least <= number < float("inf"):
         raise InvalidInput(f"{what} is '{text}'; give a number, {least:g} or more.")
     return number
 

@@ -63,7 +63,7 @@ def test_webcam_without_a_display_prints(clip, capsys):
     assert "No window" in out and "frame 5: right seen, left lost" in out
 
 
-@pytest.mark.parametrize("word", ["soon", "-3", "0", "nan"])
+@pytest.mark.parametrize("word", ["soon", "-3", "0", "nan", "inf"])
 def test_a_count_that_is_none_is_one_sentence(clip, word):
     with pytest.raises(InvalidInput, match=f"The number of frames is '{word}'; give a number, 1 or more"):
         demo("webcam").main([str(clip), word])
