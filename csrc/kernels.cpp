@@ -27,6 +27,8 @@ void draw_strokes(const Canvas& canvas, const float* strokes, const std::uint8_t
     active_kernels().draw_strokes(canvas, strokes, colours, count);
 }
 
+void dense_pair(const DenseLayer& layer, const float* from, float* to) { active_kernels().dense_pair(layer, from, to); }
+
 void project(const float* points_mm, std::int64_t count, const CameraModel* cameras, std::int64_t views,
              float* points_px, std::uint8_t* in_front, std::uint8_t* inside) {
     active_kernels().project_f32(points_mm, count, cameras, views, points_px, in_front, inside);

@@ -4,6 +4,7 @@
 #include "camera_model.hpp"
 #include "crop_grid.hpp"
 #include "decode.hpp"
+#include "dense.hpp"
 #include "draw.hpp"
 #include "fit.hpp"
 #include "project.hpp"
@@ -16,6 +17,12 @@
 #define RT_HANDS_X86_LEVELS 1
 #else
 #define RT_HANDS_X86_LEVELS 0
+#endif
+
+#ifdef _MSC_VER
+#define RT_HANDS_RESTRICT __restrict
+#else
+#define RT_HANDS_RESTRICT __restrict__
 #endif
 
 namespace rt_hands {
@@ -39,6 +46,7 @@ struct Kernels {
     void (*crop_sample)(const CropGrid&, std::int64_t, float*);
     void (*crop_blocks)(const CropBlocks&, std::uint16_t*, std::uint8_t*);
     void (*draw_strokes)(const Canvas&, const float*, const std::uint8_t*, std::int64_t);
+    void (*dense_pair)(const DenseLayer&, const float*, float*);
     void (*fit_hands)(const FitInput&, const HandModel&, const CameraModel*, std::int64_t, const FitOptions&,
                       const FitSpace&, double*, double*);
 };

@@ -5,6 +5,7 @@ namespace rt_hands {
 namespace RT_HANDS_LEVEL {
 
 #include "decode.inl"
+#include "dense.inl"
 #include "draw.inl"
 #include "lanes.inl"
 
@@ -15,7 +16,8 @@ namespace RT_HANDS_LEVEL {
 #include "fit.inl"
 
 constexpr Kernels kTable = {decode,      read_floor,  project<float>, project<double>,
-                            triangulate, crop_sample, crop_blocks,    draw_strokes,     fit_hands};
+                            triangulate, crop_sample, crop_blocks,    draw_strokes,
+                            dense_pair,  fit_hands};
 
 }  // namespace RT_HANDS_LEVEL
 }  // namespace rt_hands

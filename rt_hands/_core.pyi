@@ -6,7 +6,7 @@ Lists are taken where arrays are read; non-contiguous and read-only arrays are f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -101,6 +101,96 @@ def support(
     which a joint supports by half. NaN supports nothing. ValueError for wrong shapes.
     """
 
+def readings(
+    points_px: NDArray[np.floating], *, joints: int, least: int, usual_score: float, score_fall: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What views say of hands (V, H, P, 3: x, y, score) whose first points are the joints, J of them.
+
+    Returns joints_px (V, H, J, 2), NaN where unseen; weight (V, H, J): exp(2 (score - usual_score) / score_fall), 0
+    where unseen; size_px (V, H), the longer side of their box, 1 for none; sure (V, H), their mean score. A joint is
+    seen where it is finite and scores above 0; a hand of fewer than `least` such joints is not seen at all.
+    """
+
+def right_handedness(
+    joints_mm: NDArray[np.floating],
+    *,
+    palm: NDArray[np.integer],
+    template: NDArray[np.floating],
+    fingers: NDArray[np.integer],
+    least_palm_joints: int,
+    least_spread: float,
+    least_scale_mm: float,
+) -> NDArray[np.float64]:
+    """How much higher the fingers stand over the palm of a right hand than of a left one: (N, J, 3) -> (N,) palms.
+
+    palm (P,) joints that the template (P, 3) is fitted to, see `hand_frames`; fingers (F,) those whose height counts.
+    NaN where no frame can be fitted. ValueError for wrong shapes and joints.
+    """
+
+def hand_frames(
+    joints_mm: NDArray[np.floating],
+    mirrored: NDArray[np.bool_],
+    *,
+    palm: NDArray[np.integer],
+    template: NDArray[np.floating],
+    least_palm_joints: int,
+    least_spread: float,
+    least_scale_mm: float,
+) -> tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]
+]:
+    """The canonical frames of hands (N, J, 3), x negated where mirrored (N,): world = origin + scale * rotation @ p.
+
+    Each is the similarity that best takes the template (P, 3) to the palm joints (P,) that are there (Umeyama 1991). A
+    hand with too few of them, with all on a line (spread: second over first singular value), or too small is not
+    present. Returns rotation (N, 3, 3), origin_mm (N, 3), scale_mm (N,),
+    NaN where present (N,) is False; and the scale of all hands with least_palm_joints, sound or not, else NaN.
+    """
+
+def into_frames(
+    points_mm: NDArray[np.floating],
+    mirrored: NDArray[np.bool_],
+    rotation: NDArray[np.floating],
+    origin_mm: NDArray[np.floating],
+    scale_mm: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """World points (N, P, 3) in the frames of `hand_frames`, 0 where missing; and which are there, (N, P) 0 or 1."""
+
+def out_of_frames(
+    points: NDArray[np.floating],
+    mirrored: NDArray[np.bool_],
+    rotation: NDArray[np.floating],
+    origin_mm: NDArray[np.floating],
+    scale_mm: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Points (N, P, 3) of the frames of `hand_frames` in the world, mm."""
+
+class RtcBones:
+    """The network of the same name of rt_hands.training.rtc_networks, for CPUs.
+
+    weights: its arrays by name, those of linear layers turned to (inputs, outputs). ValueError names what is missing.
+    """
+
+    def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None: ...
+    def __call__(
+        self, joints: NDArray[np.floating], valid: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """joints (N, 21, 3) in the canonical frame, 0 where missing, valid (N, 21) 0 or 1.
+
+        Returns surface (N, 64, 3) in that frame and confidence (N, 64).
+        """
+
+def mean_apart(a_mm: NDArray[np.floating], b_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean distance of the points of hands (A, P, 3) and (B, P, 3) that both have: (A, B); 0 where they share none."""
+
+def blend_skin(
+    seen_mm: NDArray[np.floating], computed_mm: NDArray[np.floating], *, share: float, reach_mm: float
+) -> NDArray[np.float64]:
+    """Points seen (H, P, 3), NaN where not, mixed with those computed: (H, P, 3).
+
+    share: of a point seen, 0 .. 1; of one reach_mm from the computed point half of that, less and less beyond.
+    """
+
 def one_euro(
     now: NDArray[np.floating],
     last: NDArray[np.floating],
@@ -116,15 +206,6 @@ def one_euro(
 
     size: of the hand, in the unit of the points, at least 1. ValueError where dt_s is not above 0.
     Casiez, Roussel, Vogel, CHI 2012.
-    """
-
-def palm_frames(
-    points_mm: NDArray[np.floating], template: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The similarity that best takes the template (P, 3) to each hand's palm joints (N, P, 3), NaN where missing.
-
-    Returns rotation (N, 3, 3), origin_mm (N, 3), scale_mm (N,): world = origin + scale * rotation @ template; and
-    spread (N,), second over first singular value, near 0 for joints on a line. Umeyama 1991.
     """
 
 class FitOptions:

@@ -135,9 +135,6 @@ def fuzz_triangulate(rng: Generator) -> None:
 
 def fuzz_fit(rng: Generator) -> None:
     views, hands, palms = (int(n) for n in rng.integers(0, (4, 3, 7)))
-    _core.palm_frames(  # type: ignore[arg-type]
-        twisted(rng, values(rng, (hands, palms, 3))), twisted(rng, rng.normal(0, 0.5, (palms, 3)))
-    )
     fitter = _core.HandFitter(
         mean=twisted(rng, rng.normal(0, 0.5, (21, 3))),  # type: ignore[arg-type]
         precision=twisted(rng, 100 * np.eye(63)),  # type: ignore[arg-type]
@@ -168,12 +165,75 @@ def fuzz_fit(rng: Generator) -> None:
     )
 
 
+def fuzz_lifted(rng: Generator) -> None:
+    hands, joints, palms = int(rng.integers(0, 4)), int(rng.integers(1, 22)), int(rng.integers(0, 7))
+    points = twisted(rng, values(rng, (hands, joints, 3)))
+    mirrored = twisted(rng, rng.random(hands) < 0.5)
+    frames = {
+        "palm": twisted(rng, rng.integers(-1 if rng.integers(9) == 0 else 0, joints, palms)),
+        "template": twisted(rng, rng.normal(0, 0.5, (palms, 3))),
+        "least_palm_joints": int(rng.integers(0, 4)),
+        "least_spread": float(rng.choice([1e-3, np.nan])),
+        "least_scale_mm": 15.0,
+    }
+    calls: list[Callable[[], object]] = [
+        lambda: _core.readings(  # type: ignore[arg-type]
+            twisted(rng, values(rng, (2, hands, joints, 3)).astype("f4")),
+            joints=int(rng.integers(0, 23)),
+            least=int(rng.integers(-1, 22)),
+            usual_score=0.75,
+            score_fall=float(rng.choice([0.2, 0.0, np.nan])),
+        ),
+        lambda: _core.right_handedness(points, fingers=twisted(rng, rng.integers(0, joints, 5)), **frames),  # type: ignore[arg-type]
+        lambda: _core.hand_frames(points, mirrored, **frames),  # type: ignore[arg-type]
+        lambda: _core.mean_apart(points, twisted(rng, values(rng, (2, joints, 3)))),  # type: ignore[arg-type]
+        lambda: _core.blend_skin(  # type: ignore[arg-type]
+            points,
+            twisted(rng, values(rng, (hands, joints, 3))),
+            share=0.5,
+            reach_mm=float(rng.choice([6.0, 0.0])),
+        ),
+    ]
+    for way in (_core.into_frames, _core.out_of_frames):
+        place = [values(rng, (hands, 3, 3)), values(rng, (hands, 3)), values(rng, (hands,))]
+        calls.append(lambda way=way, place=place: way(points, mirrored, *(twisted(rng, p) for p in place)))  # type: ignore[misc]
+    with np.errstate(all="ignore"):
+        calls[rng.integers(len(calls))]()
+
+
+def fuzz_rtc(rng: Generator) -> None:
+    wide = int(rng.integers(0, 9))
+    shapes = {
+        "ring_along": (5, 2, 4, 1),
+        "ring_offset": (5, 2, 4, 3),
+        "palm_mix": (24, 6),
+        "palm_offset": (24, 3),
+    }
+    shapes |= {"bone_mean": (80,), "bone_spread": (80,), "scaling.joint_mean": (21, 3), "scaling.spread": ()}
+    for part, ends in (("repair", (84, 84)), ("body", (164, 256))):
+        sizes = (ends[0], wide, wide + 1, ends[1])
+        for i in range(3):
+            shapes |= {
+                f"{part}.{2 * i}.weight": sizes[i : i + 2],
+                f"{part}.{2 * i}.bias": sizes[i + 1 : i + 2],
+            }
+    weights = {name: rng.normal(0, 1, shape).astype("f4") for name, shape in shapes.items()}
+    name = rng.choice(list(weights))
+    network = _core.RtcBones(weights | {name: twisted(rng, np.asarray(weights[name]))})  # type: ignore[dict-item]
+    hands = int(rng.integers(0, 6))
+    with np.errstate(all="ignore"):
+        joints, valid = values(rng, (hands, 21, 3)).astype("f4"), rng.random((hands, 21)).astype("f4")
+        network(twisted(rng, joints), twisted(rng, valid))  # type: ignore[arg-type]
+
+
 TARGETS: list[Callable[[Generator], None]] = [
     fuzz_crop,
     fuzz_decode,
     fuzz_draw,
     fuzz_fit,
+    fuzz_lifted,
     fuzz_project,
+    fuzz_rtc,
     fuzz_triangulate,
 ]
 

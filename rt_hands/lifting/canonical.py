@@ -22,6 +22,8 @@ Floats = NDArray[np.floating]
 PALM_JOINTS: Final = (0, 1, 5, 9, 13, 17)
 """Wrist, thumb base and the four knuckles: they move least against each other."""
 
+_PALM: Final = np.array(PALM_JOINTS)
+
 PALM_TEMPLATE: Final = np.array(
     [
         [0.00, 0.00, 0.00],
@@ -64,8 +66,7 @@ class CanonicalFrame:
 
     def to_world(self, points: Floats) -> NDArray[np.float64]:
         """Canonical to world, the inverse of `to_canonical`: (N, P, 3) -> (N, P, 3) mm."""
-        turned = points.astype(np.float64) @ self.rotation.transpose(0, 2, 1)
-        return _mirror(turned * self.scale_mm[:, None, None] + self.origin_mm[:, None], self.mirrored)
+        return _core.out_of_frames(points, self.mirrored, self.rotation, self.origin_mm, self.scale_mm)
 
 
 def _mirror(points_mm: Floats, mirrored: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -86,11 +87,6 @@ def check_joints(joints_mm: Floats, side: NDArray[np.integer]) -> None:
         raise InvalidInput(f"side holds {np.unique(side).tolist()}; 0 is a right hand, 1 a left one.")
 
 
-def valid_joints(joints_mm: Floats) -> NDArray[np.bool_]:
-    """Which joints are there: (N, 21, 3) -> (N, 21) bool, False where any coordinate is NaN or infinite."""
-    return np.asarray(np.isfinite(joints_mm).all(axis=-1))
-
-
 def canonical_frame(joints_mm: Floats, side: NDArray[np.integer]) -> CanonicalFrame:
     """Fit the canonical frame of each hand: joints (N, 21, 3) mm with NaN where missing, side (N,) 0 right, 1 left.
 
@@ -98,12 +94,17 @@ def canonical_frame(joints_mm: Floats, side: NDArray[np.integer]) -> CanonicalFr
     Raises InvalidInput when hands have the size of hands measured in metres. Fit: Umeyama 1991.
     """
     mirrored = np.asarray(side) == 1
-    palm = _mirror(joints_mm[:, PALM_JOINTS].astype(np.float64), mirrored)
-    enough = valid_joints(palm).sum(1) >= MIN_PALM_JOINTS
-    rotation, origin, scale, spread = _core.palm_frames(palm, PALM_TEMPLATE)
-    _refuse_metres(scale[enough])
-    present = enough & (spread > MIN_SPREAD) & (scale >= MIN_SCALE_MM)
-    rotation[~present], origin[~present], scale[~present] = np.nan, np.nan, np.nan
+    rotation, origin, scale, present, measured = _core.hand_frames(
+        joints_mm,
+        mirrored,
+        palm=_PALM,
+        template=PALM_TEMPLATE,
+        least_palm_joints=MIN_PALM_JOINTS,
+        least_spread=MIN_SPREAD,
+        least_scale_mm=MIN_SCALE_MM,
+    )
+    if not present.any():
+        _refuse_metres(measured[np.isfinite(measured)])
     return CanonicalFrame(rotation, origin, scale, mirrored, present)
 
 
@@ -130,13 +131,15 @@ def canonicalise(
     frame = canonical_frame(joints_mm, side)
     if not normalise:
         frame = _metric_frame(frame)
-    valid = valid_joints(joints_mm) & frame.present[:, None]
-    joints = np.where(valid[..., None], frame.to_canonical(np.where(valid[..., None], joints_mm, 0.0)), 0.0)
-    return joints.astype(np.float32), valid.astype(np.float32), frame
+    joints, valid = _core.into_frames(
+        joints_mm, frame.mirrored, frame.rotation, frame.origin_mm, frame.scale_mm
+    )
+    return joints, valid, frame
 
 
 def _metric_frame(frame: CanonicalFrame) -> CanonicalFrame:
     """The same hands in world axes."""
     n = len(frame.present)
     rotation, origin_mm = np.tile(np.eye(3), (n, 1, 1)), np.zeros((n, 3))
-    return CanonicalFrame(rotation, origin_mm, np.full(n, METRIC_UNIT_MM), frame.mirrored, frame.present)
+    unit_mm = np.where(frame.present, METRIC_UNIT_MM, np.nan)
+    return CanonicalFrame(rotation, origin_mm, unit_mm, frame.mirrored, frame.present)

@@ -18,7 +18,7 @@ from rt_hands.camera import Rig
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.lifting.chirality import SURE, right_handedness
 from rt_hands.lifting.shape_prior import bone_lengths, shape_prior
-from rt_hands.lifting.trust import trust
+from rt_hands.lifting.trust import SCORE_FALL, USUAL_SCORE
 
 Floats = NDArray[np.float64]
 
@@ -66,21 +66,11 @@ class _Readings:
 
     @staticmethod
     def of(points_px: NDArray[np.floating], rig: Rig, tolerance: float) -> _Readings:
-        joints = points_px.reshape(len(rig), N_HANDS, N_HAND, 3)[:, :, :N_JOINTS].astype(np.float64)
-        known = np.isfinite(joints[..., 0]) & (joints[..., 2] > 0)
-        known &= known.sum(2, keepdims=True) >= LEAST_JOINTS
-        scores = np.where(known, joints[..., 2], 0.0)
-        places = np.where(known[..., None], joints[..., :2], np.nan)
-        high, low = (np.where(known[..., None], joints[..., :2], end) for end in (-np.inf, np.inf))
-        size_px = (high.max(2) - low.min(2)).max(-1)
-        return _Readings(
-            places,
-            np.where(known, trust(scores), 0.0),
-            np.where(known.any(2), size_px, 1.0),
-            scores.sum(2) / N_JOINTS,
-            rig,
-            tolerance,
+        hands = points_px.reshape(len(rig), N_HANDS, N_HAND, 3)
+        read = _core.readings(
+            hands, joints=N_JOINTS, least=LEAST_JOINTS, usual_score=USUAL_SCORE, score_fall=SCORE_FALL
         )
+        return _Readings(*read, rig, tolerance)
 
     def support(self, hands_mm: Floats) -> Floats:
         """How much each reading says the same as each hand (K, 21, 3): (K, V, 2), 0 .. 1."""
@@ -176,7 +166,7 @@ def _tried(readings: _Readings) -> tuple[Floats, Floats]:
     if not len(order):
         return hands_mm[:0], support[:0]
     # A hand that many views see makes many good ones: the other hand must have its place among those tried.
-    as_best = _apart_mm(hands_mm[order], hands_mm[order[:1]])[:, 0] < OTHER_HAND_MM
+    as_best = _core.mean_apart(hands_mm[order], hands_mm[order[:1]])[:, 0] < OTHER_HAND_MM
     best = np.sort(np.concatenate([np.flatnonzero(which)[:MOST_TRIED] for which in (as_best, ~as_best)]))
     return hands_mm[order[best]], support[order[best]]
 
@@ -229,14 +219,9 @@ def _best_pair(hands_mm: Floats, support: Floats, readings: _Readings) -> NDArra
 def _same(hands_mm: Floats) -> NDArray[np.bool_]:
     """(K, K) which hands are one."""
     palm_mm = _palms_mm(bone_lengths(hands_mm) / shape_prior().bones)
-    return np.asarray(~(_apart_mm(hands_mm, hands_mm) > SAME_HAND * np.maximum(palm_mm[:, None], palm_mm)))
-
-
-def _apart_mm(a: Floats, b: Floats) -> Floats:
-    """(A, B) mean distance of the joints of hands (A, 21, 3) and (B, 21, 3), of those that both have; 0 for none."""
-    apart = np.linalg.norm(a[:, None] - b[None], axis=3)
-    known = np.isfinite(apart)
-    return np.asarray(np.where(known, apart, 0).sum(2) / np.maximum(known.sum(2), 1))
+    return np.asarray(
+        ~(_core.mean_apart(hands_mm, hands_mm) > SAME_HAND * np.maximum(palm_mm[:, None], palm_mm))
+    )
 
 
 def _with_rest(

@@ -189,12 +189,9 @@ def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:
     present = np.isfinite(surface_mm[:, 0, 0])
     scores = points.score.reshape(N_HANDS, N_HAND).astype(np.float32)
     joint_score = scores[:, :N_JOINTS].mean(1, keepdims=True)
-    triangulated = np.isfinite(hands_mm[:, N_JOINTS:, :1])
-    weight = np.where(triangulated, fusion, 0.0)
-    apart_mm = np.linalg.norm(hands_mm[:, N_JOINTS:] - surface_mm, axis=2, keepdims=True)
-    weight = weight * _agreement(apart_mm)
-    seen_mm = np.where(triangulated, hands_mm[:, N_JOINTS:], 0.0)
-    hands_mm[:, N_JOINTS:] = (1 - weight) * surface_mm + weight * seen_mm
+    hands_mm[:, N_JOINTS:] = _core.blend_skin(
+        hands_mm[:, N_JOINTS:], surface_mm, share=fusion, reach_mm=FUSION_REACH_MM
+    )
     scores[:, N_JOINTS:] = confidence * joint_score
     for hand in np.flatnonzero(~present).tolist():
         hands_mm[hand], scores[hand] = np.nan, 0
@@ -207,9 +204,3 @@ def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:
         views,
         present,
     )
-
-
-def _agreement(apart_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 for points that agree with RTC's, falling to 0 far from it."""
-    share = 1 / (1 + (apart_mm / FUSION_REACH_MM) ** 2)
-    return np.where(np.isnan(share), 0.0, share)

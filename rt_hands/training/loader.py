@@ -27,6 +27,7 @@ SIZES_PX = (
     328,
     360,
 )  # 8 n with n = 4 k + 1: the scales of `HandCpm` fit exactly
+HALF_SIZE_UNTIL = 0.6  # of a run: four times the samples a second, and the rest learns the full size
 PAIR_SHARE = 0.3  # of rendered samples: two hands put together
 
 
@@ -84,7 +85,11 @@ def picture_odds(pictures: Sequence[Picture]) -> NDArray[np.float64]:
 
 
 class Stream(IterableDataset[Batch]):
-    """Endless batches, of one size where `size_px` says so. Every worker draws its own."""
+    """Endless batches. Every worker draws its own.
+
+    size_px: of a network with one size of its own; its pictures are half as wide until `HALF_SIZE_UNTIL` of the run
+    where `half_first` says that it can read them.
+    """
 
     def __init__(
         self,
@@ -95,9 +100,11 @@ class Stream(IterableDataset[Batch]):
         mix: Mix,
         seed: int,
         size_px: int | None = None,
+        half_first: bool = False,
     ) -> None:
         self.pictures, self.backgrounds, self.sprites = pictures, backgrounds, sprites
-        self.clock, self.mix, self.seed, self.size_px = clock, mix, seed, size_px
+        self.clock, self.mix, self.seed = clock, mix, seed
+        self.size_px, self.half_first = size_px, half_first
         self.odds = np.cumsum(picture_odds(pictures))
 
     def sample(self, size: int, rng: Rng) -> Sample:
@@ -123,11 +130,18 @@ class Stream(IterableDataset[Batch]):
             sprite = self.sprites.draw(rng)
         return sprite
 
+    def _size(self, rng: Rng) -> int:
+        """Picture size of the next batch."""
+        progress = self.clock.progress()
+        if self.size_px is None:
+            return size_at(progress, rng)
+        return self.size_px // 2 if self.half_first and progress < HALF_SIZE_UNTIL else self.size_px
+
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         rng = np.random.default_rng([self.seed, info.id if info else 0, time.time_ns() % 2**31])
         while True:
-            size = self.size_px or size_at(self.clock.progress(), rng)
+            size = self._size(rng)
             count = max(4, round(self.mix.batch_px / size**2))
             yield collate([self.sample(size, rng) for _ in range(count)])
 

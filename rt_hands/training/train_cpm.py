@@ -220,7 +220,8 @@ class Trainer:
             settings.compose == "auto" and self.device.type == "cuda"
         )
         if not on_device:
-            stream = Stream(pictures, backgrounds, sprites, self.clock, settings.mix, seed, size)
+            half = isinstance(self.network, ResNet34)
+            stream = Stream(pictures, backgrounds, sprites, self.clock, settings.mix, seed, size, half)
             return iter(loader(stream, settings.workers))
         if sprites is None:
             raise InvalidInput("Composing on the device needs rendered hands: --sprites FOLDER.")
