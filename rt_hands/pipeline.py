@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,16 +13,18 @@ from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
 from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.watch import RigWatch
 from rt_hands.rig_detector import RigDetector
 from rt_hands.tracking.rig import RigTracked, RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
-from rt_hands.types import Frame, FrameSet, Hands2D
+from rt_hands.types import Frame, FrameSet, Hands2D, Image
 
 SLOW_NS = 90_000_000
-"""Between frames: where hands are missing, the Detector, some tenths of a second a view, may look for them."""
+"""Between frames: where hands are missing, the Detector, some tenths of a second a view, may look for them; and a
+recording's crops are read in two sizes and mirrored, too, as the Detector does."""
 DETECT_EVERY_NS, MOST_FRUITLESS = 1_000_000_000, 5
 """So often of a live source; of a recording at every frame until it has found nothing new so many times in a row."""
 
@@ -107,7 +109,9 @@ class Pipeline:
         """The hands in one FrameSet."""
         if self.source.still:
             return self._found(frames)
-        if self._worth_detecting(frames):
+        slow = self._last_ns is not None and frames.t_ns - self._last_ns >= SLOW_NS
+        self._last_ns = frames.t_ns
+        if slow and self._worth_detecting(frames):
             found = self._found(frames)
             if self._has_more_hands(found):
                 return self._lifted(self._adopted(found))
@@ -117,7 +121,7 @@ class Pipeline:
             for frame, looks in zip(frames.frames, plans, strict=True)
             for look in looks
         ]
-        read = self.cpm(jobs, self.clock, self.keep_beliefs)
+        read = self._read(jobs, slow)
         with self.clock.stage("track"):
             views, beliefs, first = [], [], 0
             for frame, looks in zip(frames.frames, plans, strict=True):
@@ -128,13 +132,18 @@ class Pipeline:
         return self._lifted(Result(frames, tuple(views), tuple(beliefs)))
 
     def _worth_detecting(self, frames: FrameSet) -> bool:
-        """Whether hands are missing and the cameras slow: a search by windows takes many frames."""
-        last_ns, self._last_ns = self._last_ns, frames.t_ns
+        """Whether hands are missing, of slow cameras: a search by windows takes many of their frames."""
         missing = not self._hands_now(frames).all()
         self._fruitless *= missing
         soon = self._detected_ns is not None and frames.t_ns - self._detected_ns < DETECT_EVERY_NS
         waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS)
-        return missing and not waits and last_ns is not None and frames.t_ns - last_ns >= SLOW_NS
+        return bool(missing) and not waits
+
+    def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool) -> Read:
+        """What the network says of crops; in a slow recording, which leaves the time, four times a crop."""
+        if slow and not self.source.live and not self.keep_beliefs:
+            return self._detector.read(jobs, self.clock)
+        return self.cpm(jobs, self.clock, self.keep_beliefs)
 
     def _hands_now(self, frames: FrameSet) -> NDArray[np.bool_]:
         """(2,) which hands the rig has; without one both or none, as anything is followed: people may show one hand."""

@@ -130,3 +130,24 @@ def test_the_detector_is_not_asked_again_and_again(standin_cpm, monkeypatch) -> 
         list(Pipeline(source, standin_cpm))
         # Of a recording at every frame until five find nothing, then once a second; of cameras once a second.
         assert len(asked) == times * len(PLACES_MM)
+
+
+@pytest.mark.parametrize(
+    "fps, live, beliefs, times",
+    [(6, False, False, 4), (6, True, False, 1), (6, False, True, 1), (30, False, False, 1)],
+)
+def test_a_slow_recording_is_read_four_times(
+    standin_cpm, monkeypatch, fps: int, live: bool, beliefs: bool, times: int
+) -> None:
+    batches: list[int] = []
+    call = type(standin_cpm).__call__
+    monkeypatch.setattr(
+        type(standin_cpm),
+        "__call__",
+        lambda self, jobs, *rest: batches.append(len(jobs)) or call(self, jobs, *rest),
+    )
+    source = Moments(8, fps)
+    source.live = live
+    results = list(Pipeline(source, standin_cpm, keep_beliefs=beliefs))
+    assert all(view.states == (State.SEEN, State.SEEN) for view in results[-1].views)
+    assert batches[-1] == 2 * len(PLACES_MM) * times
