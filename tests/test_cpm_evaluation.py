@@ -6,9 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from rt_hands.errors import InvalidInput
 from rt_hands.evaluation import cpm, decoders, real_hands, rendered, sheets
 from rt_hands.layout import N_POINTS
 from rt_hands.types import Hands2D
@@ -141,6 +144,17 @@ def test_command_draws_a_folder(tmp_path: Path, standin_path: Path) -> None:
     options = ["--images", str(tmp_path), "--model", str(standin_path), "--engine", "onnxruntime"]
     assert cpm.main([*options, "--sheets", str(tmp_path / "out"), "--threads", "1"]) == 0
     assert (tmp_path / "out" / "images_00.png").is_file()
+
+
+def test_the_table_takes_networks_from_elsewhere(tmp_path: Path) -> None:
+    said = Console(record=True, width=200)
+    own = tmp_path / "resnet34.onnx"
+    paths = cpm._table_networks((own,), said)
+    assert paths[-1] == own and paths[0].name == "cpm_light.onnx" and len(set(paths)) == len(paths)
+    text = said.export_text()
+    assert "cpm6: no weights in the package" in text and "resnet34" not in text
+    with pytest.raises(InvalidInput, match=r"resnet34\.onnx"):
+        cpm.main(["--networks", str(own)])
 
 
 def test_figures_have_the_names_that_others_look_for() -> None:

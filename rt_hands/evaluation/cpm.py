@@ -42,8 +42,9 @@ WHOLE_PRESENCE = 0.5
 class Options:
     """Accuracy of the CPM on rendered and real hands.
 
-    parts: any of table, decode, real. rendered: pictures per case of the table. limit: real pictures at most, spread
-    over the sets (0: all). images: only draw predictions on this folder's pictures. sheets: folder for contact sheets.
+    parts: any of table, decode, real. rendered: pictures per case of the table. networks: files for the table beside
+    the packaged ones, such as a baseline that one trained oneself. limit: real pictures at most, spread over the sets
+    (0: all). images: only draw predictions on this folder's pictures. sheets: folder for contact sheets.
     """
 
     parts: tuple[str, ...] = ("table", "decode", "real")
@@ -51,6 +52,7 @@ class Options:
     engine: str = "auto"
     threads: int | None = None
     rendered: int = 200
+    networks: tuple[Path, ...] = ()
     limit: int = 0
     images: Path | None = None
     sheets: Path = Path("sheets")
@@ -74,20 +76,28 @@ def table(options: Options, console: Console) -> dict[str, dict[str, float]]:
     """(a) mean px at 224 of every packaged network on the bare picture, and of the detector, beside the source's."""
     sets = {case: rendered.make_set(case, options.rendered) for case in rendered.CASES}
     rows: dict[str, dict[str, float]] = {}
-    for name in NETWORKS:
-        path = weights_dir() / f"{name}.onnx"
-        if not path.is_file():
-            console.print(f"{name}: not trained yet, no {path.name} in rt_hands/weights")
-            continue
+    for path in _table_networks(options.networks, console):
         engine = open_engine(path, options.engine, options.threads)
-        read = rendered.resnet_points(engine) if name == "resnet34" else rendered.cpm_points(engine)
-        rows[name] = _row(sets, read)
+        regresses = engine.outputs[0].name == "points"
+        rows[path.stem] = _row(
+            sets, rendered.resnet_points(engine) if regresses else rendered.cpm_points(engine)
+        )
         engine.close()
     detector = Detector(options.engine, options.model, options.threads)
     rows["detector"] = _row(sets, rendered.detector_points(detector))
     detector.close()
     _print_table(rows, options.rendered, console)
     return rows
+
+
+def _table_networks(extra: Sequence[Path], console: Console) -> list[Path]:
+    """The files of the table's rows, packaged ones first; says which of those are not there."""
+    given = {path.stem for path in extra}
+    packaged = [weights_dir() / f"{name}.onnx" for name in NETWORKS if name not in given]
+    for path in packaged:
+        if not path.is_file():
+            console.print(f"{path.stem}: no weights in the package; --networks {path.name} takes a file")
+    return [path for path in packaged if path.is_file()] + list(extra)
 
 
 def _row(sets: dict[rendered.Case, rendered.RenderedSet], read: rendered.Points) -> dict[str, float]:
@@ -264,6 +274,8 @@ def main(argv: Sequence[str]) -> int:
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         raise InvalidInput(f"There is no part '{unknown[0]}' to evaluate. Parts: {', '.join(PARTS)}.")
+    for path in options.networks:
+        find_model(str(path))
     report = {part: PARTS[part](options, console) for part in options.parts}
     if options.json is not None:
         options.json.write_text(json.dumps(_no_nan(flat_figures(report)), indent=1) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ SIZES_PX = (
     328,
     360,
 )  # 8 n with n = 4 k + 1: the scales of `HandCpm` fit exactly
-HALF_SIZE_UNTIL = 0.6  # of a run: four times the samples a second, and the rest learns the full size
+HALF_SIZE_UNTIL = 0.7  # of a run: four times the samples a second, and the rest learns the full size
 PAIR_SHARE = 0.3  # of rendered samples: two hands put together
 
 
