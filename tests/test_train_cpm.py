@@ -89,6 +89,27 @@ def test_several_checkpoints_make_a_committee(tmp_path: Path) -> None:
         export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(out)])
 
 
+def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
+    paths, means = [], []
+    for i in range(2):
+        weights = cpm_networks.build("light").state_dict()
+        paths.append(tmp_path / f"{i}.pt")
+        checkpoint.save(paths[-1], name="light", average=weights, samples=i + 1, minutes=1.0)
+        means.append(weights)
+    one = export_cpm.merged([checkpoint.load(path) for path in paths])
+    for key, value in one["average"].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (means[0][key] + means[1][key]) / 2)
+    out = tmp_path / "one.onnx"
+    assert export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "2", "--out", str(out)]) == 0
+    assert (
+        "1 samples in 1 min, then 2 samples in 1 min, mean of the weights"
+        in out.with_suffix(".md").read_text()
+    )
+    with pytest.raises(InvalidInput, match=r"--merge 3 wants 1 \.\. 2"):
+        export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(out)])
+
+
 def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
     trainer = train_cpm.Trainer(settings(tmp_path, network="resnet34", minutes=0.01))
     trainer.run()

