@@ -24,12 +24,14 @@ class Frame:
 
     image_bgr: (h, w, 3) uint8. camera: its id. index: count of frames grabbed from it so far, from 0.
     t_ns: `time.perf_counter_ns()` at grab, before decoding; for files the stream's own time; never re-made later.
+    file: the name of a picture that is a file of its own.
     """
 
     image_bgr: Image
     camera: str
     index: int
     t_ns: int
+    file: str = ""
 
     def __post_init__(self) -> None:
         image = self.image_bgr

@@ -248,10 +248,12 @@ def test_folder_is_read_in_natural_order_with_changing_sizes(tmp_path):
 
 
 def test_damaged_pictures_are_skipped_and_told(tmp_path, said):
-    folder = write_images(tmp_path / "f", ["1.png", "2.png", "3.png"])
+    folder = write_images(tmp_path / "f", ["1.png", "2.png", "3.png", "4.png"])
     (folder / "2.png").write_bytes(b"\x89PNG broken")
     (folder / "3.png").write_bytes(b"")
-    assert [frames.index for frames in ImageSource(folder, said.append)] == [0]
+    # Each keeps its number, by which the pictures of several cameras meet.
+    frames = [frames.frames[0] for frames in ImageSource(folder, said.append)]
+    assert [(f.index, f.file, f.t_ns) for f in frames] == [(0, "1.png", 0), (3, "4.png", 3_000_000_000)]
     assert len(said) == 2 and "2.png" in said[0] and "empty" in said[1]
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,7 +145,9 @@ def test_records_are_strict_json(results):
     result = results[1][0]
     record = as_record(result.frames.frames[0], result.shown(0))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["points"] == [None] * 170
+    assert record["points"] == [None] * 170 and "file" not in record
+    named = replace(result.frames.frames[0], file="a.png")
+    assert as_record(named, result.shown(0)) == {"file": "a.png", **record}
 
 
 def test_json_lines_to_stdout_leave_it_open(monkeypatch, results):

@@ -57,16 +57,18 @@ class ImageSource(Source):
         self.length = len(self.paths)
 
     def __iter__(self) -> Iterator[FrameSet]:
-        index = 0
-        for path in self.paths:
+        readable = False
+        # A picture that can't be read keeps its number: those of another camera would else meet the wrong ones.
+        for index, path in enumerate(self.paths):
             try:
                 image = read_image(path)
             except SourceError as error:
                 self._notice(f"Skipped: {error}")
                 continue
-            yield FrameSet((Frame(image, self.cameras[0], index, index * NOMINAL_STEP_NS),), index)
-            index += 1
-        if index == 0:
+            readable = True
+            frame = Frame(image, self.cameras[0], index, index * NOMINAL_STEP_NS, path.name)
+            yield FrameSet((frame,), index)
+        if not readable:
             raise SourceError(f"None of the {len(self.paths)} pictures in {self.name} can be read.")
 
 

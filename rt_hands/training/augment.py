@@ -17,7 +17,7 @@ def photometric(image: Image, rng: Rng) -> Image:
         image = _hue(image, rng)
     if rng.random() < 0.05:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         image = _soften(image, rng)
     if rng.random() < 0.15:
         image = _motion_blur(image, rng)
@@ -47,7 +47,7 @@ def _hue(image: Image, rng: Rng) -> Image:
 def _soften(image: Image, rng: Rng) -> Image:
     """A smaller picture blown up again, as from a far hand."""
     h, w = image.shape[:2]
-    factor = rng.uniform(0.35, 0.8)
+    factor = rng.uniform(0.22, 0.8)
     small = cv2.resize(
         image, (max(8, int(w * factor)), max(8, int(h * factor))), interpolation=cv2.INTER_AREA
     )

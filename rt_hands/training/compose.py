@@ -176,8 +176,9 @@ def _sample(image: Image, points: Points, weight: NDArray[np.float32], present: 
 
 def empty_sample(pictures: list[Picture], size: int, backgrounds: list[Image], rng: Rng) -> Sample:
     """A picture without hands: a background, or a part of a real picture beside its hands."""
-    # The detector's close looks at what might be a small hand are a tenth of the picture wide.
-    image = random_canvas(size, backgrounds, rng, photo=0.9, smallest=0.08)
+    # The detector's close looks at what might be a small hand are a tenth of the picture wide. Such crops alone teach
+    # that what is blurred is no hand.
+    image = random_canvas(size, backgrounds, rng, photo=0.9, smallest=float(rng.choice([0.08, 0.25])))
     kind = rng.random()
     if kind < 0.4:
         image = _whole(backgrounds[rng.integers(len(backgrounds))], size, rng)

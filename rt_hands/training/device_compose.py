@@ -297,10 +297,10 @@ class DeviceStream:
             self._uniform(0, 1, b, 1, 1, 1) < 0.06, 0.0, self._uniform(0.7, 1.25, b, 1, 1, 1)
         )
         image = grey + (image - grey) * colour
-        factor = float(self._uniform(0.35, 0.8, 1))
+        factor = float(self._uniform(0.22, 0.8, 1))
         small = interpolate(image, scale_factor=factor, mode="bilinear", antialias=True)
         soft = interpolate(small, size=image.shape[-2:], mode="bilinear")
-        image = torch.where(self._uniform(0, 1, b, 1, 1, 1) < 0.2, soft, image)
+        image = torch.where(self._uniform(0, 1, b, 1, 1, 1) < 0.25, soft, image)
         grain = self._uniform(0, 0.05, b, 1, 1, 1) * (self._uniform(0, 1, b, 1, 1, 1) < 0.3)
         return image + grain * self._normal(1, *image.shape)
 

@@ -1,8 +1,8 @@
 """CPM checkpoint -> ONNX for every engine, with its model card.
 
 `python -m rt_hands.training.export_cpm --checkpoint runs/hand/last.pt --out hand.onnx`; several checkpoints of `hand`
-make one file: their `Committee`, or with --merge one network of their mean weights. Batch norms are folded in, large weights are stored as float16 (half the file, float32
-arithmetic). `rt_hands.training.quantise` makes an int8 file of that.
+make one file: their `Committee`, or with --merge one network of their mean weights. Batch norms are folded in, large
+weights are stored as float16 (half the file, float32 arithmetic). `rt_hands.training.quantise` makes it int8.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ SIZES_PX = (
     360,
 )  # 8 n with n = 4 k + 1: the scales of `HandCpm` fit exactly
 HALF_SIZE_UNTIL = 0.7  # of a run: four times the samples a second, and the rest learns the full size
+SIZED_FROM = 0.4
 PAIR_SHARE = 0.3  # of rendered samples: two hands put together
 
 
@@ -65,11 +66,11 @@ class Mix:
 
 
 def size_at(progress: float, rng: Rng) -> int:
-    """Picture size of a batch: small ones first, mixed throughout, about the deployed size for the last third.
+    """Picture size of a batch: small ones first, mixed throughout, from `SIZED_FROM` on about the deployed size.
 
     Low resolution alone does not transfer up, so some early batches are large.
     """
-    if progress > 0.65:
+    if progress > SIZED_FROM:
         return int(rng.choice(SIZES_PX, p=[0, 0.05, 0.15, 0.25, 0.3, 0.12, 0.03, 0.1]))
     return int(rng.choice(SIZES_PX, p=[0.08, 0.35, 0.25, 0.16, 0.08, 0.04, 0.02, 0.02]))
 
