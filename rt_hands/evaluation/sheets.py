@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands.display.text import put_text
 from rt_hands.errors import RtHandsError
 from rt_hands.layout import JOINT_BONES, N_HAND, N_HANDS, N_JOINTS
 
@@ -15,6 +16,7 @@ Image = NDArray[np.uint8]
 HAND_COLOURS_BGR = ((80, 80, 255), (255, 160, 90))  # right red, left blue
 SURFACE_BGR = (120, 230, 120)
 TRUTH_BGR = (255, 255, 255)
+CAPTION_SIZE = 0.38
 _SUBPIXEL = 3
 
 
@@ -50,10 +52,7 @@ def tile(image_bgr: Image, points_px: NDArray[np.floating], caption: str = "", s
         if np.isfinite(hands[hand]).any():
             draw_hand(square, hands[hand], HAND_COLOURS_BGR[hand])
     if caption:
-        cv2.putText(square, caption[-38:], (3, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 0, 0), 2, cv2.LINE_AA)
-        cv2.putText(
-            square, caption[-38:], (3, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 255, 255), 1, cv2.LINE_AA
-        )
+        put_text(square, caption[-38:], (3, 12), CAPTION_SIZE)
     return square
 
 
