@@ -23,8 +23,10 @@ from rt_hands.training import (  # noqa: E402
     train_cpm,
     validate,
 )
+from rt_hands.training.hints import Hints  # noqa: E402
 from rt_hands.training.loader import Mix  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
+from rt_hands.training.resnet import ResNet34  # noqa: E402
 
 
 def picture(seed: int) -> Picture:
@@ -120,6 +122,42 @@ def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
 
     given = run_onnx(out, {"image": np.zeros((2, 3, 224, 224), np.float32)})
     assert given["points"].shape == (2, 170, 2) and given["presence"].shape == (2, 2)
+
+
+def test_the_baseline_learns_from_hints_too(tmp_path: Path, made_up: None) -> None:
+    teacher = tmp_path / "teacher.pt"
+    torch.manual_seed(0)
+    checkpoint.save(teacher, name="hand", average=cpm_networks.HandCpm().state_dict())
+    run = tmp_path / "run"
+    given = settings(run, network="resnet34", minutes=0.1, hints=teacher)
+    train_cpm.Trainer(given).run()
+    state = checkpoint.load(run / "last.pt")
+    losses = [json.loads(line)["hints"] for line in (run / "curve.jsonl").read_text().splitlines()]
+    assert 0 < losses[-1] < 2
+    given.resume = True
+    again = train_cpm.Trainer(given)
+    assert again.hints is not None
+    torch.testing.assert_close(again.hints.state_dict(), state["hints"])
+    with pytest.raises(InvalidInput, match="'resnet34', not for 'light'"):
+        train_cpm.Trainer(settings(tmp_path / "light", hints=teacher))
+    checkpoint.save(teacher, name="light", average={})
+    with pytest.raises(InvalidInput, match=r"teacher\.pt is 'light'"):
+        train_cpm.Trainer(given)
+
+
+def test_hints_reach_every_layer_and_their_loss_is_a_share() -> None:
+    torch.manual_seed(0)
+    hints, network = Hints(cpm_networks.HandCpm()), ResNet34().train()
+    hints.train()
+    image = torch.rand(4, 3, 112, 112)
+    loss = hints.loss(image, network.features(image))
+    loss.backward()
+    assert 0.5 < loss.item() < 3
+    body = dict(network.body.named_parameters())
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in body.values())
+    assert all(p.grad is None for p in hints.teacher.parameters())
+    points, presence = network.eval()(image)
+    assert points.shape == (4, 170, 2) and presence.shape == (4, 2)
 
 
 class TwoSprites:

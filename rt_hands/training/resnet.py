@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,15 @@ class BasicBlock(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
+class ResNetFeatures(NamedTuple):
+    """What a ResNet-34 sees: (B, 128 | 256 | 512, h, w) at strides 8, 16, 32, and the last one's mean (B, 512)."""
+
+    stride8: Tensor
+    stride16: Tensor
+    stride32: Tensor
+    pooled: Tensor
+
+
 class ResNet34(nn.Module):
     """RGB 0..1 (B, 3, 224, 224) -> points (B, 170, 2) as shares of the picture, presence logits (B, 2).
 
@@ -37,6 +48,7 @@ class ResNet34(nn.Module):
     """
 
     size_px = INPUT_PX
+    widths = (128, 256, 512, 512)  # channels of its features
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +65,19 @@ class ResNet34(nn.Module):
         nn.init.zeros_(self.points.weight)
         nn.init.constant_(self.points.bias, 0.5)  # start in the middle of the picture
 
+    def features(self, x: Tensor) -> ResNetFeatures:
+        """What it sees at each stride."""
+        stride8 = self.body[:11](x)
+        stride16 = self.body[11:17](stride8)
+        stride32 = self.body[17:](stride16)
+        return ResNetFeatures(stride8, stride16, stride32, stride32.mean((2, 3)))
+
+    def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (B, 170, 2) and presence logits (B, 2) of the pooled vector."""
+        return self.points(pooled).view(-1, N_POINTS, 2), self.presence(pooled)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.body(x).mean((2, 3))
-        return self.points(features).view(-1, N_POINTS, 2), self.presence(features)
+        return self.regress(self.body(x).mean((2, 3)))
 
 
 def regression_loss(points: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
+from rt_hands.training.hints import HINT_WEIGHT, load_hints
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
 from rt_hands.training.pseudo_label import dense_by_file, labelled_pictures
@@ -52,6 +53,7 @@ class Settings:
     init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
     first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label`: the skin points of
     real pictures, and more pictures from a rig or InterHand2.6M. threads: of torch, 0 keeps its own choice.
+    hints: last.pt of a trained `hand` whose features `resnet34`, which starts from nothing, learns besides the points.
     compose: where samples are made; auto takes the GPU when there is one.
     """
 
@@ -62,6 +64,7 @@ class Settings:
     trunk: Path | None = None
     sprites: Path | None = None
     labels: Path | None = None
+    hints: Path | None = None
     resume: bool = False
     lr: float = 2e-3
     trunk_lr: float = 3e-4
@@ -183,7 +186,11 @@ class Trainer:
         self.console = Console(quiet=self.team.rank > 0)
         self.network = prepare_network(settings).to(self.device, memory_format=torch.channels_last)
         freeze(self.network, self.device.type == "cpu")
-        self.optimiser = optimiser(self.network, settings)
+        self.hints = load_hints(settings.hints).to(self.device) if settings.hints is not None else None
+        if self.hints is not None and not isinstance(self.network, ResNet34):
+            raise InvalidInput(f"--hints are for the network 'resnet34', not for '{settings.network}'.")
+        self.learning = self.network if self.hints is None else nn.ModuleList([self.network, self.hints])
+        self.optimiser = optimiser(self.learning, settings)
         self.samples, self.steps, done = 0, 0, 0.0
         self.done = False
         self.average = checkpoint.MovingAverage(self.network)
@@ -197,6 +204,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["steps"]
+        if self.hints is not None:
+            self.hints.load_state_dict(state["hints"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.samples, self.steps = state["samples"], state["steps"]
         return float(state["minutes"])
@@ -236,8 +245,13 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             image = as_input(batch.image)
             if isinstance(self.network, ResNet34):
-                points, presence = self.network(image)
-                return resnet_loss(points, presence, batch)
+                features = self.network.features(image)
+                points, presence = self.network.regress(features.pooled)
+                loss, parts = resnet_loss(points, presence, batch)
+                if self.hints is not None:
+                    hints = self.hints.loss(image, features)
+                    loss, parts["hints"] = loss + HINT_WEIGHT * hints, hints.detach()
+                return loss, parts
             if not isinstance(self.network, HandCpm):
                 maps, presence = self.network(image)
                 return cpm_loss(maps, presence, batch)
@@ -255,8 +269,8 @@ class Trainer:
         loss, parts = self.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.done = self.team.average(self.network, self.clock.progress() >= 1)
-        parts["grad"] = nn.utils.clip_grad_norm_(self.network.parameters(), 20.0)
+        self.done = self.team.average(self.learning, self.clock.progress() >= 1)
+        parts["grad"] = nn.utils.clip_grad_norm_(self.learning.parameters(), 20.0)
         self.optimiser.step()
         self.average.update(self.network)
         self.samples += len(batch.image) * self.team.size
@@ -274,6 +288,7 @@ class Trainer:
             network=self.network.state_dict(),
             average=self.average.network.state_dict(),
             optimiser=self.optimiser.state_dict(),
+            hints=self.hints.state_dict() if self.hints is not None else None,
             **state,
         )
         figures: dict[str, float] = {}
