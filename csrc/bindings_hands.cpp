@@ -32,6 +32,12 @@ py::tuple mean_step_py(const py::object& a_object, const py::object& b_object) {
     return py::make_tuple(step.x, step.y, step.length);
 }
 
+double longest_way_py(const py::object& points_object, std::int64_t chain, double least_score) {
+    const Float64Array points = float64_of_shape(points_object, "points_px", "(N, 3): x, y, score", {kAny, 3});
+    if (chain < 1) throw py::value_error("chain must be 1 or more, got " + std::to_string(chain) + ".");
+    return longest_way(points.data(), points.shape(0), chain, least_score);
+}
+
 py::tuple one_euro_py(const py::object& now_object, const py::object& last_object, const py::object& speed_object,
                       double dt_s, double size, double min_cutoff_hz, double beta, double d_cutoff_hz) {
     const Float64Array now = float64_of_shape(now_object, "now", "(N, D)", {kAny, kAny});
@@ -405,6 +411,7 @@ void bind_hands(py::module_& m) {
         .def("__call__", &HandFitter::fit, py::arg("points_px"), py::arg("weights"), py::arg("noise_px"),
              py::arg("bones_mm"), py::arg("mirrored"), py::arg("start_mm"), py::arg("K"), py::arg("dist"),
              py::arg("cam_from_world"), py::arg("options"));
+    m.def("longest_way", &longest_way_py, py::arg("points_px"), py::arg("chain"), py::arg("least_score"));
     m.def("mean_step", &mean_step_py, py::arg("a"), py::arg("b"));
     m.def("moved_back", &moved_back_py, py::arg("points_px"), py::arg("before"), py::arg("share"), py::kw_only(),
           py::arg("joints"), py::arg("most"));

@@ -47,6 +47,19 @@ inline MeanStep mean_step(const double* a, const double* b, std::int64_t count) 
     return {sum.x / number, sum.y / number, sum.length / number};
 }
 
+// Longest way from a point to the next one of its chain, points (count, 3: x, y, score) of chains of `chain` each; ways
+// with an end that scores less or is not finite do not count. 0 where none is left.
+inline double longest_way(const double* points, std::int64_t count, std::int64_t chain, double least_score) {
+    double longest = 0;
+    for (std::int64_t i = 1; i < count; ++i) {
+        const double *b = points + 3 * i, *a = b - 3;
+        if (i % chain == 0 || !(a[2] >= least_score && b[2] >= least_score)) continue;
+        const double way = std::hypot(b[0] - a[0], b[1] - a[1]);
+        if (std::isfinite(way)) longest = std::max(longest, way);
+    }
+    return longest;
+}
+
 // A hand (points, 3: x, y, score), moved in place by a share of its way from where it was before; joints come first.
 // Stays where it is if most joints (the middle one counts) moved on by `most` sizes of the hand or more: another hand.
 // Points that are not finite in both stay.

@@ -72,6 +72,12 @@ def extent(
     NaN where one of the points is not finite, and where there is none.
     """
 
+def longest_way(points_px: NDArray[np.floating], chain: int, least_score: float) -> float:
+    """The longest way between neighbours, px, in (N, 3: x, y, score) made of chains of so many points; 0 for none.
+
+    Ways with an end that scores less than least_score, or that is not finite, do not count.
+    """
+
 def mean_step(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float, float]:
     """Means over the ways from points a to points b, (N, 3: x, y, score) each: x, y, and the length; NaN for none."""
 

@@ -88,6 +88,7 @@ def fuzz_points(rng: Generator) -> None:
     a, b = (twisted(rng, values(rng, (count, 3))) for _ in range(2))
     _core.extent(a, *rng.normal(0, 300, 2))  # type: ignore[arg-type]
     _core.mean_step(a, b)  # type: ignore[arg-type]
+    _core.longest_way(a, 4, 0.05)
     now, before, share = (twisted(rng, values(rng, shape)) for shape in ((2, count, 3), (2, count, 3), (2,)))
     _core.moved_back(now, before, share, joints=int(rng.integers(-1, 10)), most=float(rng.normal()))  # type: ignore[arg-type]
     hands, readings = (int(n) for n in rng.integers(0, 3, 2))

@@ -175,6 +175,14 @@ def extent(points_px: Array, least_score: float, turn_rad: float) -> tuple[Array
     return np.concatenate([sure.min(0), sure.max(0)]), len(sure)
 
 
+def longest_way(points: Array, chain: int, least: float) -> float:
+    """Twin of `_core.longest_way`."""
+    chains = points.reshape(-1, chain, 3)
+    ways = np.linalg.norm(np.diff(chains[..., :2], axis=1), axis=-1)
+    good = (chains[:, 1:, 2] >= least) & (chains[:, :-1, 2] >= least) & np.isfinite(ways)
+    return float(ways[good].max(initial=0))
+
+
 def mean_step(a: Array, b: Array) -> Array:
     """Means over the ways from a to b, (N, 3) each, of which the third number does not count: x, y, length."""
     way = b[:, :2].astype(float) - a[:, :2]

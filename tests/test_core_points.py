@@ -36,6 +36,22 @@ def test_points_that_are_nowhere_leave_no_box() -> None:
 
 
 @settings(deadline=None)
+@given(st.integers(0, 999), st.integers(0, 2))
+def test_longest_way_is_its_twin(seed: int, broken: int) -> None:
+    points = hand(seed)[:20]
+    points[:broken, 0] = np.nan
+    found = _core.longest_way(points, 4, 0.3)
+    assert found == pytest.approx(reference.longest_way(points, 4, 0.3), abs=1e-4)
+
+
+def test_longest_way_stays_inside_a_chain_and_skips_what_scores_low() -> None:
+    points = np.array([[0, 0, 1], [1, 0, 1], [9, 0, 1], [9, 2, 1], [9, 9, 0.1], [50, 9, 1]], float)
+    assert _core.longest_way(points, 2, 0.5) == 2
+    assert _core.longest_way(points, 2, 0.0) == 41
+    assert _core.longest_way(points[:1], 2, 0.0) == 0
+
+
+@settings(deadline=None)
 @given(st.integers(0, 999))
 def test_mean_step_is_its_twin(seed: int) -> None:
     a, b = hand(seed), hand(seed + 1, "f8")
@@ -93,6 +109,8 @@ def test_wrong_arrays_are_named() -> None:
         _core.support(np.zeros((1, 2, 3, 2)), np.zeros((1, 2, 3, 2)), np.zeros((1, 2)), np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"points_px must be \(N, 3\)"):
         _core.extent(hand(0)[:, :2], 0.1)
+    with pytest.raises(ValueError, match="chain must be 1 or more, got 0"):
+        _core.longest_way(hand(0), 0, 0.1)
     with pytest.raises(ValueError, match="N = 85"):
         _core.mean_step(hand(0), hand(0)[:5])
     euro = {"size": 1.0, "min_cutoff_hz": 1.0, "beta": 1.0, "d_cutoff_hz": 1.0}

@@ -37,6 +37,23 @@ def spot(right: float, left: float, at: tuple[float, float] = (0, 0)) -> Spot:
     return Spot((pair[0], pair[1]))
 
 
+def test_a_reading_torn_between_two_hands_is_no_hand():
+    points = np.zeros((N_HAND, 3), np.float32)
+    points[:, :2] = standin.TEMPLATE_UV * 100
+    points[:, 2] = 1
+    crop, there = (Crop(0, 0, 150),), np.full((1, 2), 0.99, np.float32)
+    torn = points.copy()
+    torn[11:21, 0] += 200  # half of the fingers are another hand's
+    unsure = torn.copy()
+    unsure[11, 2] = 0.01  # a guess: nothing is known of the bones at it
+    unsure[12:21, :2] = points[12:21, :2]
+    found = {}
+    for name, hand in {"whole": points, "torn": torn, "unsure": unsure}.items():
+        read = Read(np.array([[hand, hand]]), there, crop, points)
+        found[name] = len(sightings(read, 0, Thresholds().found, Thresholds()))
+    assert found == {"whole": 2, "torn": 0, "unsure": 2}
+
+
 def test_two_readings_of_one_hand_are_one_spot():
     (only,) = spots([sighting(0), sighting(1, (8, 0), evidence=0.4)], Thresholds())
     assert only.evidence(0) == pytest.approx(0.9) and only.evidence(1) == pytest.approx(0.4)

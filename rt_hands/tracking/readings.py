@@ -91,6 +91,11 @@ def median_peak(points_px: NDArray[np.floating]) -> float:
     return float(np.partition(points_px[:, 2], N_HAND // 2)[N_HAND // 2])
 
 
+def longest_bone(points_px: NDArray[np.floating], least_score: float) -> float:
+    """The longest bone of a finger, px, of a hand (85, 3) x, y, peak: between joints whose peaks reach least_score."""
+    return _core.longest_way(points_px[1:N_JOINTS], 4, least_score)
+
+
 def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sighting]:
     """The hands in one crop of a `Read` that reach a bar: 0, 1 or 2 sightings, one a side at most."""
     found = []
@@ -101,7 +106,9 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sight
         if not bar.reached(presence, peak):
             continue
         box = box_of(points, limits.point_in_box)
-        if box is not None and box.size_px >= bar.share * read.crops[crop].side:
+        if box is None or box.size_px < bar.share * read.crops[crop].side:
+            continue
+        if longest_bone(points, limits.point_in_box) <= bar.bone * box.size_px:
             found.append(Sighting(side, points, presence, peak, box))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,17 +11,20 @@ class Bar:
 
     presence: of the network's presence head, a probability. peak: median peak of the hand's 85 belief maps. share: of
     the crop's side that the hand must span; in a crop made for one hand it spans about 0.74, and where the network
-    sees none its points often gather in a clump, which shrinks with each crop round it.
+    sees none its points often gather in a clump, which shrinks with each crop round it. bone: the most that a
+    finger's bone may measure, in sizes of the hand. A reading torn between two hands has a longer one, as have 0.2 % of
+    the train hands (450 real, 700 rendered) that are read well and 37 % of those that are no hand or half another one.
     """
 
     presence: float
     peak: float
     share: float
+    bone: float = 0.7
 
     @property
     def half(self) -> Bar:
         """Half of it: where a hand could be either, each side's reading has half of the presence and of the peak."""
-        return Bar(self.presence / 2, self.peak / 2, self.share)
+        return replace(self, presence=self.presence / 2, peak=self.peak / 2)
 
     def reached(self, presence: float, peak: float) -> bool:
         """Whether a reading reaches it; NaN from a broken network does not."""
