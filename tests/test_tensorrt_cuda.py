@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,22 @@ def test_owner_runs_everything_in_one_thread_and_raises_there():
     owner.close()
     with pytest.raises(InvalidInput, match="The test was closed"):
         owner.call(int)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Threads take no signals on this system.")
+def test_a_call_that_was_interrupted_keeps_its_answer_to_itself():
+    owner, gone = Owner("The test"), threading.Event()
+
+    def interrupted():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        gone.wait(10)
+        return "first"
+
+    with pytest.raises(KeyboardInterrupt):
+        owner.call(interrupted)
+    gone.set()
+    assert [owner.call(str, text) for text in ("second", "third")] == ["second", "third"]
+    owner.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork on this system.")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from rt_hands.errors import InvalidInput
 
 T = TypeVar("T")
-_Task = tuple[Callable[..., Any], tuple[Any, ...]]
+_Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class Owner:
@@ -26,7 +27,6 @@ class Owner:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._closed = False
         # A daemon, so that a program that forgets close() still ends.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -46,14 +46,13 @@ class Owner:
             )
         if threading.current_thread() is self._thread:
             return function(*arguments)
+        # One for each call: the answer to a call that Ctrl-C ended must not become the next one's.
+        future: Future[T] = Future()
         with self._lock:
             if self._closed:
                 raise InvalidInput(f"{self._name} was closed; open another one.")
-            self._tasks.put((function, arguments))
-            answer, error = self._answers.get()
-        if error is not None:
-            raise error
-        return answer
+            self._tasks.put((future, function, arguments))
+        return future.result()
 
     def close(self) -> None:
         """End the thread; doing so twice is harmless."""
@@ -67,11 +66,11 @@ class Owner:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            function, arguments = task
+            future, function, arguments = task
             try:
-                self._answers.put((function(*arguments), None))
+                future.set_result(function(*arguments))
             except BaseException as error:  # noqa: BLE001  whatever it is belongs to the caller, not to this thread
-                self._answers.put((None, error))
+                future.set_exception(error)
 
 
 __all__ = ["Owner"]
