@@ -19,7 +19,7 @@ from rt_hands.inference.tensorrt import lifter
 from rt_hands.inference.tensorrt.lifter import LiftKernels, RtcLifter, view_table
 from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE, canonicalise
 from rt_hands.lifting.lift import lift
-from rt_hands.lifting.rtc import MIN_VALID_JOINTS
+from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
 from rt_hands.paths import weights_dir
 from rt_hands.pipeline import Pipeline
 
@@ -157,7 +157,6 @@ def test_the_lifter_is_rtc_and_reprojection(launch, monkeypatch, tmp_path):
     from fake_tensorrt import GPU, FakeTrt, NumpyDevice
 
     from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine
-    from rt_hands.lifting.rtc import Rtc
 
     path = weights_dir() / "rtc.onnx"
     if not path.is_file():
@@ -232,6 +231,13 @@ def test_the_pipeline_lifts_there_and_a_cpu_engine_does_not(cpm_engine, standin_
     cpm_engine.close()
     with pytest.raises(InvalidInput, match=r"TensorRT engine of rtc\.onnx"):
         gpu_rtc(hands_of(0, 2), np.array([0, 1]))
+
+
+def test_one_surface_reader_serves_every_pipeline(cpm_engine):
+    joints_mm, side = hands_of(0, 2), np.array([0, 1])
+    first, again, other = (cpm_engine.surface_reader(rig) for rig in (a_rig(), a_rig(), ring_rig(4)))
+    assert first is again is other and len(cpm_engine.before_close) == 1
+    np.testing.assert_allclose(other(joints_mm, side)[0], Rtc()(joints_mm, side)[0], atol=1e-3)  # mm
 
 
 def test_without_kernels_rtc_stays_on_the_cpu_and_that_is_said(cpm_engine, monkeypatch, capsys):

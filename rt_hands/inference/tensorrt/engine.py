@@ -91,6 +91,7 @@ class TensorRtEngine:
         self._bound: dict[int, _Bound] = {}
         self._longer: dict[int, tuple[tuple[Array, ...], tuple[Array, ...]]] = {}
         self.before_close: list[Callable[[], None]] = []
+        self._surface: Surface | None = None
         self.owner = Owner(f"The TensorRT engine of {model.name}")
         try:
             self.owner.call(self._open)
@@ -147,8 +148,13 @@ class TensorRtEngine:
     def surface_reader(self, rig: Rig) -> Surface | None:
         """RTC and the frames round it on the GPU, in an engine of its own that closes with this one.
 
-        None, said once, where the kernels weren't compiled.
+        Surfaces do not depend on the rig: one reader serves all. None, said once, where the kernels weren't compiled.
         """
+        if self._surface is None:
+            self._surface = self._open_surface(rig)
+        return self._surface
+
+    def _open_surface(self, rig: Rig) -> Surface | None:
         from rt_hands.inference.tensorrt.lifter import RtcLifter
         from rt_hands.lifting.rtc import Rtc
 
