@@ -25,6 +25,16 @@ def tracker(rig: Rig, smooth: bool = False) -> RigTracker:
     return RigTracker(rig, OffsetRtc(), smooth)  # type: ignore[arg-type]
 
 
+def flat_hands_mm() -> np.ndarray:
+    """(170, 3): fingers straight, in the palm's plane, so that their shape says nothing of their side."""
+    flat = hands_mm()
+    for first in (0, 85):
+        for joint in (6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20):
+            flat[first + joint] = flat[first + joint - 1] + (0, 85 * 0.35, 0)
+        flat[first : first + 21, 2] = 0.0
+    return flat
+
+
 def test_reprojection_agrees_with_the_views() -> None:
     rig = ring_rig(4)
     points = views_of(hands_mm(), rig)
@@ -83,18 +93,34 @@ def test_a_blink_is_held_and_a_long_absence_is_not() -> None:
 
 
 def test_sides_follow_the_hands_when_every_view_flickers() -> None:
-    """Flat hands, whose shape says nothing, named the other way round for a third of a second."""
-    rig, flat = ring_rig(4), hands_mm()
-    for first in (0, 85):
-        for joint in (6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20):  # fingers straight, in the palm's plane
-            flat[first + joint] = flat[first + joint - 1] + (0, 85 * 0.35, 0)
-        flat[first : first + 21, 2] = 0.0
+    """Flat hands named the other way round for a third of a second."""
+    rig, flat = ring_rig(4), flat_hands_mm()
     follow = tracker(rig)
     points = views_of(flat, rig)
     for i in range(30):
         seen = points[:, MIRROR] if 10 <= i < 20 else points
         hands = follow.update(named(seen, rig), i * FRAME_NS).hands
         np.testing.assert_allclose(hands.points_world_mm[:21], flat[:21], atol=5e-3, err_msg=str(i))
+
+
+@pytest.mark.parametrize("shown", [slice(None), hand_slice(0)], ids=["both", "one"])
+def test_hands_that_turn_their_names_take_their_past_along(shown: slice) -> None:
+    """Still hands in views without a trigger: new names are no motion, and leave no hand behind under the old one."""
+    rig, apart = ring_rig(4), flat_hands_mm() + np.repeat([(-80, 0, 0), (80, 0, 0)], 85, axis=0)
+    before = np.full((4, 170, 3), (np.nan, np.nan, 0.0))
+    before[:, shown] = views_of(apart, rig)[:, shown]
+    namings = [px.reshape(4, 2, 85, 3)[:, :, :21, :2] for px in (before, before[:, MIRROR])]
+    follow, turned = tracker(rig), []
+    for i in range(40):
+        times_ns = {camera: i * FRAME_NS + v * FRAME_NS // 8 for v, camera in enumerate(rig.ids)}
+        views = named(before[:, MIRROR] if i >= 10 else before, rig)
+        agreed = follow.update(views, i * FRAME_NS, times_ns).agreed
+        got = np.stack([agreed[camera].points_px for camera in rig.ids])
+        joints_px = got.reshape(4, 2, 85, 3)[:, :, :21, :2]
+        fits = [np.allclose(joints_px, wanted, rtol=0, atol=5e-3, equal_nan=True) for wanted in namings]
+        assert any(fits), i
+        turned.append(fits[1])
+    assert turned == sorted(turned) and 10 < turned.index(True) < 30
 
 
 def test_smoothing_follows_motion_and_stills_jitter() -> None:

@@ -124,11 +124,18 @@ class RigTracker:
             return hands
         self._against += 1 / TURN_FRAMES + max(_shapes_agree(hands), 0.0) / TURN_SHAPE
         if self._against >= 1:
-            self._against = 0.0
-            for one_euro in self._filters:
-                one_euro.reset()
+            self._turn()
             return hands
         return exchanged(hands)
+
+    def _turn(self) -> None:
+        """The past under the hands' other names; filters start anew, as a hand of the other side has another skin."""
+        self._against = 0.0
+        self._last = exchanged(self._last)
+        self._seen_ns.reverse()
+        self._velocity_mm_s = self._velocity_mm_s[::-1].copy()
+        for one_euro in self._filters:
+            one_euro.reset()
 
     def _hold_and_smooth(self, measured: Hands3D, t_ns: int) -> Hands3D:
         points = measured.points_world_mm.copy()
