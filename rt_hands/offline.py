@@ -9,10 +9,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,13 @@ from rt_hands.layout import MIRROR, N_HAND, N_HANDS
 from rt_hands.offline_reading import NO_FRAME, Reader, Readings
 from rt_hands.paths import write_atomically
 from rt_hands.session import Session
-from rt_hands.tracking.naming import exchanged
+from rt_hands.tracking.naming import exchanged, views_exchanged
 from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
 from rt_hands.types import Hands2D, Hands3D
 
+T = TypeVar("T", bound=np.generic)
+SIDES: Final = np.array([1, 0])
+"""The hands' order after an exchange."""
 CHUNK: Final = 600
 """FrameSets: 20 s at 30 fps are lost at most when the pass is cut off."""
 
@@ -106,6 +109,35 @@ class Span:
     last: int
 
 
+def settled_names(readings: Readings, rig: Rig) -> Readings:
+    """The readings with the hands' names settled over all moments, in 3D and, after it, in each picture.
+
+    rig: of the readings' cameras, in their order.
+    """
+    r = readings
+    turn = exchanged(r.world_mm, r.present_3d, r.t_ns, r.points_px, rig)
+    world_mm = _exchanged(r.world_mm, turn, MIRROR)
+    in_view = views_exchanged(world_mm, r.points_px, rig)
+    return replace(
+        r,
+        points_px=_exchanged(r.points_px, in_view, MIRROR),
+        presence=_exchanged(r.presence, in_view, SIDES),
+        present=_exchanged(r.present, in_view, SIDES),
+        world_mm=world_mm,
+        score=_exchanged(r.score, turn, MIRROR),
+        residual_px=_exchanged(r.residual_px, turn, MIRROR),
+        views=_exchanged(r.views, turn, MIRROR),
+        present_3d=_exchanged(r.present_3d, turn, SIDES),
+    )
+
+
+def _exchanged(values: NDArray[T], turn: NDArray[np.bool_], order: NDArray[np.integer]) -> NDArray[T]:
+    """A copy in which the points or hands of the rows of `turn` are in another order."""
+    values = values.copy()
+    values[turn] = values[turn][:, order]
+    return values
+
+
 def finish_2d(
     readings: Readings, cameras: Sequence[str], fill_ms: float, smooth: bool = True
 ) -> tuple[list[HandsSample], list[Span]]:
@@ -139,18 +171,11 @@ def finish_2d(
 
 
 def finish_3d(
-    readings: Readings, rig: Rig, fill_ms: float, smooth: bool = True
+    readings: Readings, fill_ms: float, smooth: bool = True
 ) -> tuple[list[HandsSample], list[Span]]:
-    """The rig's hands, their names settled over all moments, filled and smoothed, one sample a FrameSet.
-
-    rig: of the readings' cameras, in their order. A filled hand is present with no views.
-    """
-    turn = exchanged(readings.world_mm, readings.present_3d, readings.t_ns, readings.points_px, rig)
-    points, score, views, residual_px = (
-        np.where(turn.reshape(-1, *[1] * (values.ndim - 1)), values[:, MIRROR], values)
-        for values in (readings.world_mm, readings.score, readings.views, readings.residual_px)
-    )
-    present = np.where(turn[:, None], readings.present_3d[:, ::-1], readings.present_3d)
+    """The rig's hands, filled and smoothed, one sample a FrameSet. A filled hand is present with no views."""
+    points, present = readings.world_mm.copy(), readings.present_3d.copy()
+    score, residual_px, views = readings.score.copy(), readings.residual_px.copy(), readings.views.copy()
     spans: list[Span] = []
     for hand in range(N_HANDS):
         mine = slice(hand * N_HAND, (hand + 1) * N_HAND)

@@ -23,7 +23,7 @@ from rt_hands.errors import InvalidInput, MissingPart, SourceError, run_command
 from rt_hands.formats import HandsSample, export_hands, load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.models import MODELS, find_model
-from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d, settled_names
 from rt_hands.offline_reading import BestReader, QuickReader
 from rt_hands.paths import weights_dir, write_atomically
 from rt_hands.session import Session
@@ -139,10 +139,12 @@ def _process(
         raise
     finally:
         cpm.close()
+    if rig is not None:
+        readings = settled_names(readings, rig)
     hands, filled = finish_2d(readings, session.cameras, options.fill_ms, options.smooth)
     files = {out: hands}
     if rig is not None:
-        hands_3d, filled_3d = finish_3d(readings, rig, options.fill_ms, options.smooth)
+        hands_3d, filled_3d = finish_3d(readings, options.fill_ms, options.smooth)
         files = {out: hands_3d, out.with_stem(f"{out.stem}_2d"): hands}
         filled = [*filled_3d, *filled]
     _write(files, filled, {**made_by, "smooth": options.smooth, "fill_ms": options.fill_ms}, console)

@@ -12,7 +12,7 @@ from test_camera import camera
 from rt_hands import Rig
 from rt_hands.layout import MIRROR, N_POINTS
 from rt_hands.tracking import naming
-from rt_hands.tracking.naming import exchanged
+from rt_hands.tracking.naming import exchanged, views_exchanged
 
 RIG = Rig((camera("a", 1), camera("b", 2)))
 COUNT = 60
@@ -90,3 +90,13 @@ def test_any_exchanges_of_hands_apart_are_undone(flags):
     points = world(np.full(COUNT, 250.0))
     wrong = np.where(flags[:, None, None], points[:, MIRROR], points)
     assert turned(wrong, seen(points)) == np.flatnonzero(flags).tolist()
+
+
+def test_each_picture_is_named_as_the_rig_names_it(meeting):
+    px = seen(meeting)
+    wrong = np.zeros((COUNT, 2), bool)
+    wrong[8:11], wrong[20:40, 0] = True, True
+    px[wrong] = px[wrong][:, MIRROR]
+    px[50:, 1, 85:], px[55:, 1] = np.nan, np.nan  # a picture may show one hand or none
+    assert np.array_equal(views_exchanged(meeting, px, RIG), wrong)
+    assert not views_exchanged(np.full_like(meeting, np.nan), px, RIG).any()

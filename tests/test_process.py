@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from test_camera import camera
 from rt_hands import Rig, offline_reading, process
 from rt_hands.errors import run_command
 from rt_hands.formats import load_hands
-from rt_hands.layout import N_HAND, N_POINTS, hand_slice
-from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d
+from rt_hands.layout import MIRROR, N_HAND, N_POINTS, hand_slice
+from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d, settled_names
 from rt_hands.offline_reading import Backwards, BestReader, QuickReader, Readings
 from rt_hands.session import Session, SessionWriter
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
@@ -342,12 +343,28 @@ def made_readings(count: int, gap: slice) -> Readings:
 
 
 def test_filled_hands_in_3d_have_no_views():
-    samples, spans = finish_3d(made_readings(30, slice(10, 13)), RIG, 200.0)
+    samples, spans = finish_3d(made_readings(30, slice(10, 13)), 200.0)
     assert spans == [Span("", 0, 10, 12)] and [s.frame for s in samples] == list(range(30))
     hands = samples[11].hands
     assert hands.present.tolist() == [True, False] and (hands.views == 0).all()
     assert np.isnan(hands.residual_px).all() and np.isfinite(hands.hand_mm(0)).all()
     assert np.isnan(hands.hand_mm(1)).all() and (samples[9].hands.views[hand_slice(0)] == 4).all()
+
+
+@pytest.mark.parametrize("views_too", [True, False])
+def test_names_settled_in_3d_are_the_pictures_names_too(views_too):
+    right = made_readings(30, slice(0, 0))
+    wrong = replace(right, **{f.name: getattr(right, f.name).copy() for f in fields(Readings)})
+    at = slice(12, 16)
+    for values in (wrong.world_mm, wrong.score, wrong.residual_px, wrong.views):
+        values[at] = values[at][:, MIRROR]
+    wrong.present_3d[at] = wrong.present_3d[at, ::-1]
+    if views_too:
+        wrong.points_px[at] = wrong.points_px[at][:, :, MIRROR]
+        wrong.presence[at], wrong.present[at] = wrong.presence[at, :, ::-1], wrong.present[at, :, ::-1]
+    settled = settled_names(wrong, RIG)
+    for f in fields(Readings):
+        np.testing.assert_array_equal(getattr(settled, f.name), getattr(right, f.name), err_msg=f.name)
 
 
 def test_long_gaps_stay_in_2d_and_cameras_without_a_frame_give_no_sample():

@@ -41,19 +41,39 @@ def exchanged(
 
     world_mm: (T, 170, 3), present: (T, 2), points_px: (T, V, 170, 3) of the rig's cameras, under the views' own names.
     """
-    joints = world_mm.reshape(-1, N_HANDS, N_HAND, 3)[:, :, :N_JOINTS]
+    joints = _joints(world_mm)
     seen = np.flatnonzero(present.any(1))
     turn = np.zeros(len(t_ns), bool)
     if len(seen):
-        blocks = (seen[first : first + BLOCK] for first in range(0, len(seen), BLOCK))
-        views_say = np.concatenate([_views_say(joints[at], points_px[at], rig) for at in blocks])
+        views_say = np.concatenate([_views_say(joints[at], points_px[at], rig) for at in _blocks(seen)])
         for_names = VIEWS * views_say + SHAPE * _shapes_say(joints[seen])
         turn[seen] = _cheapest(for_names, _steps(joints[seen], t_ns[seen]))
     return turn
 
 
+def views_exchanged(world_mm: Array, points_px: NDArray[np.float32], rig: Rig) -> NDArray[np.bool_]:
+    """(T, V) pictures whose right and left hand should change names, for hands in 3D whose names are settled."""
+    joints = _joints(world_mm)
+    blocks = _blocks(np.arange(len(joints)))
+    return np.concatenate([_hands_say(joints[at], points_px[at], rig).sum(2) < 0 for at in blocks])
+
+
+def _joints(world_mm: Array) -> Array:
+    return world_mm.reshape(-1, N_HANDS, N_HAND, 3)[:, :, :N_JOINTS]
+
+
+def _blocks(moments: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [moments[first : first + BLOCK] for first in range(0, len(moments), BLOCK)]
+
+
 def _views_say(joints: Array, points_px: NDArray[np.float32], rig: Rig) -> Array:
     """(T,) -1..1: share of the views' hands that lie on the hand of their name, less that of those on the other."""
+    hands = np.isfinite(points_px[:, :, ::N_HAND, 0]).sum((1, 2))
+    return _hands_say(joints, points_px, rig).sum((1, 2)) / np.maximum(hands, 1)
+
+
+def _hands_say(joints: Array, points_px: NDArray[np.float32], rig: Rig) -> Array:
+    """(T, V, 2) for each view's hand: 1 where it lies on the hand of its name, -1 on the other, 0 on none."""
     moments, views = points_px.shape[:2]
     drawn = rig.project(joints.reshape(-1, 3)).reshape(views, moments, N_HANDS, N_JOINTS, 2).swapaxes(0, 1)
     own = points_px.reshape(moments, views, N_HANDS, N_HAND, 3)[..., :N_JOINTS, :2]
@@ -61,8 +81,7 @@ def _views_say(joints: Array, points_px: NDArray[np.float32], rig: Rig) -> Array
     stay, turn = (np.nan_to_num(apart, nan=FAR_AWAY).mean(-1) for apart in (stay, turn))
     size = np.ptp(np.nan_to_num(own), axis=3).max(-1)
     # Only hands that lie on one of the two say which.
-    says = np.where(np.minimum(stay, turn) < size, np.sign(turn - stay), 0.0)
-    return np.asarray(says.sum((1, 2)) / np.maximum(np.isfinite(own[..., 0, 0]).sum((1, 2)), 1), np.float64)
+    return np.asarray(np.where(np.minimum(stay, turn) < size, np.sign(turn - stay), 0.0), np.float64)
 
 
 def _shapes_say(joints: Array) -> Array:
