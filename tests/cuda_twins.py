@@ -21,13 +21,14 @@ def crop_rgb(image: np.ndarray, crop: np.ndarray, side_px: int) -> np.ndarray:
     height, width, block = int(crop["height"]), int(crop["width"]), int(crop["block"])
 
     def mean(column: np.ndarray, row: np.ndarray) -> np.ndarray:
+        column, row = np.clip(column, 0, (width - 1) // block), np.clip(row, 0, (height - 1) // block)
         total = np.zeros((*column.shape, 3))
         for dy in range(block):
             for dx in range(block):
-                x = np.clip(column.astype(int) * block + dx, 0, width - 1)
-                y = np.clip(row.astype(int) * block + dy, 0, height - 1)
+                x = np.minimum(column.astype(int) * block + dx, width - 1)
+                y = np.minimum(row.astype(int) * block + dy, height - 1)
                 total += image[y, x]
-        return total / block**2
+        return np.floor(total / block**2 + 0.5)
 
     def sample(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         bx, by = m[0, 0] * u + m[0, 1] * v + m[0, 2], m[1, 0] * u + m[1, 1] * v + m[1, 2]

@@ -11,19 +11,23 @@ struct Crop {
     float block_from_crop[6];   // 2x3: crop pixel -> block, centres at whole numbers; turned crops too
 };
 
-// Mean of one block; pixels outside the picture are those of its edge.
+// Mean of one block, rounded to a whole grey level. Blocks outside the picture are those of its edge; the pixels that the
+// last block lacks, too.
 __device__ inline float block_mean(const Crop& c, int bx, int by, int channel) {
+    bx = min(max(bx, 0), (c.width - 1) / c.block);
+    by = min(max(by, 0), (c.height - 1) / c.block);
     int sum = 0;
     RT_HANDS_ROLLED
     for (int y = by * c.block; y < (by + 1) * c.block; ++y) {
-        const int row = min(max(y, 0), c.height - 1);
+        const int row = min(y, c.height - 1);
         RT_HANDS_ROLLED
         for (int x = bx * c.block; x < (bx + 1) * c.block; ++x) {
-            const int column = min(max(x, 0), c.width - 1);
+            const int column = min(x, c.width - 1);
             sum += c.bgr[3 * (static_cast<std::int64_t>(row) * c.width + column) + channel];
         }
     }
-    return static_cast<float>(sum) / static_cast<float>(c.block * c.block);
+    const int count = c.block * c.block;
+    return static_cast<float>((sum + count / 2) / count);
 }
 
 // One bilinear sample between blocks, added to sums (blue, green, red); 0 where it lies outside the picture.

@@ -6,6 +6,7 @@ Sources in csrc/cuda, compiled to fatbins when the package is built where nvcc i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, floor, sin
 from pathlib import Path
 from typing import Final
 
@@ -66,20 +67,28 @@ class Kernels:
         self._decode(f"decode_{dtype}", (points, batch, 1), (128, 1, 1), arguments)
 
 
-def visible_rect(image: Image, crop: Crop) -> tuple[int, int, int, int]:
+def block_px(zoom: float) -> int:
+    """Of the blocks that a crop is read in: 1, 2, 4 .. 128, doubled while a crop pixel is over four of them wide."""
+    block = 1
+    while zoom > 4 * block and block < 128:
+        block *= 2
+    return block
+
+
+def visible_rect(image: Image, crop: Crop, side_px: int) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the part of the picture that a crop covers; empty (all 0) where it misses it.
 
-    Wider by the pixels that are mixed in at its edge; of a turned crop the box round it. Blocks of pixels are counted
-    from its first pixel.
+    In whole blocks, counted from the picture's corner, with those that are mixed in at the crop's edge; of a turned
+    crop the box round it. side_px: of the network's input.
     """
     height, width = image.shape[:2]
-    if crop.turn_rad:
-        reach = crop.side / 2 * float(np.abs(crop.rotation[0]).sum()) + 2
-        (x0, x1), (y0, y1) = ((max(int(c - reach), 0), int(c + reach) + 2) for c in crop.centre_px)
-    else:
-        x0, y0 = max(crop.left - 1, 0), max(crop.top - 1, 0)
-        x1, y1 = crop.left + crop.side + 1, crop.top + crop.side + 1
-    x1, y1 = min(x1, width), min(y1, height)
+    block = block_px(crop.side / side_px)
+    reach = crop.side / 2 * (abs(cos(crop.turn_rad)) + abs(sin(crop.turn_rad)))
+    (x0, x1), (y0, y1) = (
+        (floor((c + 0.5 - reach) / block - 0.5) * block, floor((c + 0.5 + reach) / block + 1.5) * block)
+        for c in crop.centre_px
+    )
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, 0, 0)
 
 
@@ -88,14 +97,11 @@ def describe_crop(
 ) -> NDArray[np.void]:
     """The kernel's view of a crop, upright or turned, whose visible part lies at a device address: () CROP_DTYPE.
 
-    As `_core.crop_rgb` has it: four samples a crop pixel where it shrinks, of blocks of 1, 2, 4 .. pixels, doubled
-    while a crop pixel is over four blocks wide.
+    As `_core.crop_rgb` has it: four samples a crop pixel where it shrinks, of blocks, see `block_px`.
     """
     x0, y0, x1, y1 = rect
     zoom = crop.side / side_px
-    block = 1
-    while zoom > 4 * block:
-        block *= 2
+    block = block_px(zoom)
     matrix = crop.picture_from(zoom, 0.5 * zoom - 0.5)
     matrix[:, 2] += 0.5 - x0, 0.5 - y0
     matrix /= block

@@ -85,7 +85,7 @@ class CropReader:
         if not self._free:
             raise InvalidInput(f"All {len(self._all)} slots are in flight; collect one first.")
         slot = self._free[0]
-        rects = [visible_rect(image, crop) for image, crop in jobs]
+        rects = [visible_rect(image, crop, self.input_px) for image, crop in jobs]
         self._fit(slot, self._pixels_at + bytes_needed(rects))
         used = self._pack(slot, jobs, rects)
         self.engine.owner.call(self._start, slot, len(jobs), used)
