@@ -214,6 +214,17 @@ def test_same_seed_same_weights_and_resume_changes_nothing(tmp_path: Path, pool:
     assert curve[0].startswith("step,samples,seconds") and curve[-1].startswith(f"{whole.step},")
 
 
+def test_a_process_stops_when_the_time_of_another_is_up(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config(tmp_path, stop_after_s=1e6), pool, pool.take(np.arange(50)))
+    trainer.world = 2
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", lambda module: module)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flag: flag.add_(1.0))
+    trainer.run()
+    assert trainer.step == 1 and trainer.checkpoint.exists()
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, pool: Pool) -> None:
     trained(tmp_path, pool)
     with pytest.raises(InvalidInput, match="other settings"):

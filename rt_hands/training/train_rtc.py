@@ -197,12 +197,21 @@ class Trainer:
             while self.step < self.steps:
                 loss, train_mm = self._advance(forward)
                 self.seconds = earlier + time.monotonic() - began
-                stop = time.monotonic() - began > self.config.stop_after_s
+                stop = self._time_is_up(time.monotonic() - began)
                 if self.step % every == 0 or self.step == self.steps or stop:
                     self._note(loss, train_mm, progress)
                 progress.update(task, completed=self.step)
                 if stop:
                     return
+
+    def _time_is_up(self, seconds: float) -> bool:
+        """Whether any process wants to stop: the others would wait for it for ever, and clocks differ."""
+        stop = seconds > self.config.stop_after_s
+        if self.world == 1 or self.config.stop_after_s == math.inf:
+            return stop
+        wanted = torch.tensor(float(stop), device=self.device)
+        torch.distributed.all_reduce(wanted)
+        return bool(wanted > 0)
 
     def _advance(self, forward: nn.Module) -> tuple[float, float]:
         rate = learning_rate_at(self.step, self.steps, self.config.learning_rate)
