@@ -21,6 +21,7 @@ from rt_hands.tracking.both_ways import two_sizes
 from rt_hands.tracking.crops import box_of, crop_round
 from rt_hands.tracking.readings import HandsBuilder, Sighting, distance, sightings, spots
 from rt_hands.tracking.thresholds import Thresholds
+from rt_hands.tracking.tracker import OWN_CHANNELS
 from rt_hands.tracking.two_way import HandPath, fill_gaps, smooth_two_way
 from rt_hands.types import Hands2D, Image
 
@@ -29,8 +30,6 @@ LOOKED_FOR_MS: Final = 400.0
 """A hand that both trackers miss is looked for, on the way from where it was to where it comes back, for so long."""
 ASTRAY: Final = 0.6
 """A reading so far from where the hand was expected, in sizes of the hand, is another thing."""
-OWN_CHANNELS: Final = 0.5
-"""As in the tracker: a hand is read from its own side's channels while these are half as sure as the other's."""
 TRACKERS: Final = 2
 UNSURE: Final = 1e-3
 """Evidence for a hand that was not read again: less than any reading has."""

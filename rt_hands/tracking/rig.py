@@ -17,13 +17,12 @@ from rt_hands.lifting.moment import OneMoment, middle
 from rt_hands.lifting.rtc import Surface
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
-from rt_hands.tracking.tracker import Tracker
+from rt_hands.tracking.tracker import HELD_SCORE, Tracker
 from rt_hands.types import Frame, Hands2D, Hands3D
 
 SMOOTHING_3D = Smoothing(min_cutoff_hz=2.0, beta=12.0, d_cutoff_hz=2.0)
 HOLD_MS = 200.0
 """A hand that can't be lifted for this long is gone; as in one view."""
-HELD_SCORE = 0.5
 EXCHANGE_RATIO = 0.5
 """A view's hands are renamed where they lie this much nearer to the rig's other hand."""
 ELSEWHERE = 0.6
