@@ -13,6 +13,7 @@ from rt_hands.calibration.observations import (
     CameraCount,
     Observations,
     View,
+    at_common_times,
     coverage,
     stacked_corners,
     with_velocities,
@@ -46,9 +47,14 @@ class _Tally:
 
 
 class Collector:
-    """Takes pictures one by one, in any order of cameras and moments."""
+    """Takes pictures one by one, in any order of cameras and moments.
 
-    def __init__(self, board: Board) -> None:
+    one_clock: all cameras' times are of one clock, so corners are moved to one time of their set. Otherwise times only
+    tell how fast the corners move.
+    """
+
+    def __init__(self, board: Board, one_clock: bool = True) -> None:
+        self._one_clock = one_clock
         self._detectors = [Detector(layout) for layout in board.layouts()]
         self._lead = [0] * len(self._detectors)
         self._views: list[list[View]] = [[] for _ in self._detectors]
@@ -99,7 +105,9 @@ class Collector:
         best = self._best()
         sizes = {c: t.size_px for c, t in self._tallies.items()}
         counts = {c: t.count() for c, t in self._tallies.items()}
-        return Observations(self._detectors[best].board, sizes, with_velocities(self._views[best]), counts)
+        views = with_velocities(self._views[best])
+        views = at_common_times(views) if self._one_clock else views
+        return Observations(self._detectors[best].board, sizes, views, counts)
 
 
 def hint(seen: Observations, camera: str, wanted: int = 15) -> str:

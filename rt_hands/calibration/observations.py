@@ -15,8 +15,9 @@ from rt_hands.calibration.board import Board
 class View:
     """One picture in which the board was found.
 
-    camera: its id. moment: index of the set of simultaneous pictures. ids: (n,) corners. corners_px: (n, 2).
-    t_s: grab time in s, NaN where unknown. velocity_px_s: (n, 2) px/s of the corners, 0 where unknown.
+    camera: its id. moment: index of the set of simultaneous pictures. ids: (n,) corners. corners_px: (n, 2) px, where
+    they were at t_s. t_s: the stamp in s, NaN where unknown. velocity_px_s: (n, 2) px/s of the corners, None where
+    unknown.
     """
 
     camera: str
@@ -36,6 +37,10 @@ class View:
         if self.velocity_px_s is None:
             return self
         return replace(self, corners_px=self.corners_px - offset_s * self.velocity_px_s)
+
+    def at(self, t_s: float) -> View:
+        """Where the corners were at t_s, by their velocity, which must be known."""
+        return replace(self.earlier(self.t_s - t_s), t_s=t_s)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def with_velocities(views: Sequence[View], longest_s: float = 0.5) -> tuple[View
     """Each view with its corners' velocities: central differences over the views before and after, same camera.
 
     Corners that a neighbour does not show move as the mean of those that it does. Where the neighbours are more than
-    `longest_s` apart, or times are unknown, the velocity stays 0.
+    `longest_s` apart, or times are unknown, the velocity stays None.
     """
     done = list(views)
     by_camera: dict[str, list[int]] = {}
@@ -114,15 +119,29 @@ def with_velocities(views: Sequence[View], longest_s: float = 0.5) -> tuple[View
     return tuple(done)
 
 
-def _velocity(before: View, at: View, after: View, longest_s: float) -> NDArray[np.float64]:
+def _velocity(before: View, at: View, after: View, longest_s: float) -> NDArray[np.float64] | None:
     both = np.intersect1d(before.ids, after.ids)
     span_s = after.t_s - before.t_s
     if len(both) == 0 or not 0 < span_s <= longest_s:
-        return np.zeros_like(at.corners_px)
+        return None
     moved = after.corners_px[np.isin(after.ids, both)] - before.corners_px[np.isin(before.ids, both)]
     velocity = np.tile(moved.mean(axis=0), (len(at.ids), 1))
     velocity[np.isin(at.ids, both)] = moved[np.isin(both, at.ids)]
     return np.asarray(velocity / span_s, np.float64)
+
+
+def at_common_times(views: Sequence[View]) -> tuple[View, ...]:
+    """Corners moved by their velocities to one time of each set, as cameras that run freely stamp it differently.
+
+    That time is the mean stamp of the views that can't be moved, as their velocity is unknown; of all where none is.
+    """
+    moved: dict[int, list[float]] = {}
+    fixed: dict[int, list[float]] = {}
+    for view in views:
+        if np.isfinite(view.t_s):
+            (fixed if view.velocity_px_s is None else moved).setdefault(view.moment, []).append(view.t_s)
+    common_s = {moment: float(np.mean(stamps)) for moment, stamps in (moved | fixed).items()}
+    return tuple(v if v.velocity_px_s is None else v.at(common_s[v.moment]) for v in views)
 
 
 def coverage(

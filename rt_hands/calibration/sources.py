@@ -68,6 +68,11 @@ class Recording:
         """Ids: the names of the videos and folders."""
         return tuple(self.paths)
 
+    @property
+    def one_clock(self) -> bool:
+        """Whether grab times are known; a video's own times begin where it does."""
+        return self._times_s is not None
+
     def pictures(self, camera: str) -> Iterator[Picture]:
         """All pictures of one camera that lie in the wanted sets, in order."""
         count = 0

@@ -50,7 +50,7 @@ class CalibrateRig:
 
 def collect(recording: Recording, board: Board, console: Console) -> Observations:
     """Look for the board in every picture, with a progress bar."""
-    collector = Collector(board)
+    collector = Collector(board, recording.one_clock)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
