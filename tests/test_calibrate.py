@@ -358,14 +358,24 @@ def test_refused_command_leaves_no_rig(tmp_path: Path, capsys: pytest.CaptureFix
     assert "a: no picture shows the board" in capsys.readouterr().out
 
 
-def test_scipy_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def without_scipy(name: str, *rest: object, **more: object) -> object:
+    def refusing(name: str, *rest: object, **more: object) -> object:
         if name.startswith("scipy"):
             raise ImportError(name)
         return real(name, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(builtins, "__import__", without_scipy)
+    monkeypatch.setattr(builtins, "__import__", refusing)
+
+
+def test_scipy_missing_is_one_sentence(without_scipy: None) -> None:
     with pytest.raises(MissingPart, match=r"pip install 'rt_hands\[calibrate\]'"):
         calibrate(exact(), RIG)
+
+
+@pytest.mark.parametrize("part", [["rig", "folder"], ["live", "0"]])
+def test_scipy_missing_is_said_before_anything_is_recorded(part: list[str], without_scipy: None) -> None:
+    with pytest.raises(MissingPart, match="needs scipy"):  # and not that there is no such folder or board
+        main([*part, "--board", "no_board.toml"])

@@ -53,7 +53,8 @@ class Solution:
     focal_std: dict[str, float]
 
 
-def _scipy() -> Any:
+def need_scipy() -> Any:
+    """The package with the parts used here. Raises MissingPart with the way to it."""
     try:
         import scipy.linalg
         import scipy.optimize
@@ -187,7 +188,7 @@ class Problem:
 
     def jacobian(self, x: Array) -> Any:
         """scipy.sparse CSR of the same rows."""
-        sparse = _scipy().sparse
+        sparse = need_scipy().sparse
         rows: list[Indices] = []
         columns: list[Indices] = []
         values: list[Array] = []
@@ -217,7 +218,7 @@ class Problem:
 
     def stds(self, x: Array, columns: Indices) -> Array:
         """Standard deviations of some unknowns, from the inverse of J^T J."""
-        scipy = _scipy()
+        scipy = need_scipy()
         j, r = self.jacobian(x), self.residuals(x)
         variance = float(r @ r) / max(len(r) - len(x), 1)
         picks = np.zeros((len(x), len(columns)))
@@ -247,7 +248,7 @@ def _cholesky(jacobian: Any) -> Array:
     if not np.isfinite(scale):
         raise InvalidInput(_APART)
     return np.asarray(
-        _scipy().linalg.cholesky(normal + 1e-14 * scale * np.eye(len(normal)), lower=True), np.float64
+        need_scipy().linalg.cholesky(normal + 1e-14 * scale * np.eye(len(normal)), lower=True), np.float64
     )
 
 
@@ -257,7 +258,7 @@ def _descend(problem: Problem, start: Array, steps: int) -> Array:
     Without that change LSMR needs hundreds of steps and stops early: k1..k3, focal length and distance all but trade
     places. x = start + inverse(L^T) z, with L L^T = J^T J at the start.
     """
-    scipy = _scipy()
+    scipy = need_scipy()
     triangular, linear = scipy.linalg.solve_triangular, scipy.sparse.linalg
     factor = _cholesky(problem.jacobian(start))
 

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from rt_hands.calibration.board import Board
+from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector, hint
 from rt_hands.calibration.commands.result import judge, show, write
 from rt_hands.calibration.observations import Observations
@@ -81,6 +82,7 @@ def hints_table(seen: Observations, views: int) -> Table:
 def main(argv: Sequence[str]) -> int:
     """Collect, calibrate, write; 0 if accepted, 1 if refused."""
     a = tyro.cli(CalibrateLive, prog="python -m rt_hands.calibrate live", args=list(argv))
+    need_scipy()  # before the pictures are taken, not when they are lost
     need_camera(a.source)
     if (a.out / "rig.toml").exists() and not a.force:
         raise InvalidInput(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rt_hands.calibration.board import Board
+from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector
 from rt_hands.calibration.commands.result import judge, show, write
 from rt_hands.calibration.observations import Observations
@@ -73,6 +74,7 @@ def collect(recording: Recording, board: Board, console: Console) -> Observation
 def main(argv: Sequence[str]) -> int:
     """Calibrate; 0 if accepted, 1 if refused."""
     a = tyro.cli(CalibrateRig, prog="python -m rt_hands.calibrate rig", args=list(argv))
+    need_scipy()  # before the pictures are read
     if (a.out / "rig.toml").exists() and not a.force:
         raise InvalidInput(
             f"{a.out / 'rig.toml'} is there already. Choose another --out, or overwrite with --force."
