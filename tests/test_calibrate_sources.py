@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from takes import COUNT
 
-from rt_hands import InvalidInput
+from rt_hands import InvalidInput, Rig
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.commands.live import collect_live, hints_table
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.print_board import draw_page
+from rt_hands.calibration.scene import example_rig
 from rt_hands.calibration.sources import Recording, read_times_s
+from rt_hands.capture.simulated import read_number
 from rt_hands.capture.source import Source
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
@@ -76,6 +80,42 @@ def test_frames_csv_of_a_session_is_found(two: Path) -> None:
     assert [round(p.t_s, 6) for p in Recording(two).pictures("cam_2")] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
+def cut_off(folder: Path) -> None:
+    """As a kill leaves a session: not finished, the last line torn, one camera's last lines not written."""
+    info = (folder / "session.json").read_text()
+    (folder / "session.json").write_text(info.replace('"finished": true', '"finished": false'))
+    lines = (folder / "frames.csv").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("cam_10,")]
+    kept += [line for line in lines if line.startswith("cam_10,")][:-4]
+    (folder / "frames.csv").write_text("\n".join(kept) + "\ncam_10,36,51")
+
+
+def test_a_session_that_was_cut_off_is_read(
+    copy: tuple[Path, dict[str, np.ndarray]], said: list[str]
+) -> None:
+    folder, stamps = copy
+    cut_off(folder)
+    video = (folder / "cam_2.mp4").read_bytes()
+    (folder / "cam_2.mp4").write_bytes(video[: len(video) // 2])
+    recording = Recording(folder, notice=said.append)
+    pictures = {camera: list(recording.pictures(camera)) for camera in recording.cameras}
+    assert 5 < len(pictures["cam_2"]) < COUNT and len(pictures["cam_10"]) == COUNT
+    for camera, of_camera in pictures.items():
+        assert [read_number(p.image) for p in of_camera] == list(range(len(of_camera)))
+        assert [p.moment for p in of_camera] == list(range(len(of_camera)))
+        seconds = np.array([p.t_s for p in of_camera])
+        np.testing.assert_allclose(seconds, 1e-9 * stamps[camera][: len(seconds)], rtol=0, atol=1e-6)
+        assert any(f"{camera}.mp4" in sentence for sentence in said)
+
+
+def test_times_of_a_session_are_its_stamps(copy: tuple[Path, dict[str, np.ndarray]]) -> None:
+    folder, stamps = copy
+    rig = Rig((example_rig(1).cameras[0],))
+    Rig(tuple(replace(rig.cameras[0], id=c, clock_offset_ms=9.0) for c in stamps)).save(folder / "rig.toml")
+    times_s = [p.t_s for p in Recording(folder, last=3).pictures("cam_2")]
+    np.testing.assert_allclose(times_s, 1e-9 * stamps["cam_2"][:3])  # without the offsets of its rig.toml
+
+
 def test_folders_of_pictures(tmp_path: Path) -> None:
     for camera in ("left", "right"):
         (tmp_path / camera).mkdir()
@@ -83,6 +123,14 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
             cv2.imwrite(str(tmp_path / camera / f"{i}.png"), np.full((8, 8), i, np.uint8))
     pictures = list(Recording(tmp_path).pictures("right"))
     assert [int(p.image[0, 0, 0]) for p in pictures] == [1, 2, 10] and np.isnan(pictures[0].t_s)
+
+
+def test_a_damaged_picture_leaves_the_others_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "cam").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "cam" / f"{i}.png"), np.zeros((8, 8), np.uint8))
+    (tmp_path / "cam" / "1.png").write_bytes(b"no picture")
+    assert moments(Recording(tmp_path), "cam") == [0, 2]
 
 
 def test_a_folder_that_can_not_be_used_is_explained(tmp_path: Path) -> None:

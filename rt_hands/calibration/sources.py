@@ -1,13 +1,14 @@
 """Pictures for calibration: a folder with one video or folder of pictures a camera, a session, or live cameras.
 
-Which pictures belong together: grab times of a timestamps.csv (or a session's frames.csv) where there is one, else
-the n-th picture of each camera. Pictures taken more than `max_spread_ms` after the first of their set stay alone.
+Which pictures belong together: grab times of a timestamps.csv, a session, or a frames.csv where there is one, else the
+n-th picture of each camera. Pictures taken more than `max_spread_ms` after the first of their set stay alone.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import SUFFIXES, ImageSource, natural_key
+from rt_hands.capture.session_files import SessionSource
+from rt_hands.capture.session_times import video_paths
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.video import VideoSource
 from rt_hands.errors import InvalidInput, SourceError
-from rt_hands.types import Image
+from rt_hands.types import Frame, Image
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 _CAMERA = ("camera", "cam_id", "camera_id", "port")
@@ -53,10 +56,18 @@ class Recording:
     ) -> None:
         self.folder = Path(folder)
         self._notice = notice
-        self.paths = _cameras(self.folder)
-        found = [self.folder / name for name in ("timestamps.csv", "frames.csv")]
+        found = [self.folder / name for name in ("timestamps.csv", "session.json", "frames.csv")]
         path = Path(timestamps) if timestamps else next((p for p in found if p.is_file()), None)
-        self._times_s = read_times_s(path, list(self.paths)) if path else None
+        self._session: SessionSource | None = None
+        self._times_s: dict[str, NDArray[np.float64]] | None = None
+        if path == self.folder / "session.json":
+            self._session = _session(self.folder, notice)
+            times_ns = {c: t for c, t in self._session.times_ns.items() if len(t)}
+            self._times_s = {c: np.asarray(1e-9 * t, np.float64) for c, t in times_ns.items()}
+            self._paths = {c: self.folder / f"{c}.mp4" for c in self._times_s}
+        else:
+            self._paths = _cameras(self.folder)
+            self._times_s = read_times_s(path, list(self._paths)) if path else None
         self._sets: dict[str, NDArray[np.int64]] | None = None
         self._n_sets = 0
         if self._times_s is not None:
@@ -66,7 +77,7 @@ class Recording:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Ids: the names of the videos and folders."""
-        return tuple(self.paths)
+        return tuple(self._paths)
 
     @property
     def one_clock(self) -> bool:
@@ -76,18 +87,24 @@ class Recording:
     def pictures(self, camera: str) -> Iterator[Picture]:
         """All pictures of one camera that lie in the wanted sets, in order."""
         count = 0
-        with _open(self.paths[camera], camera, self._notice) as source:
-            for count, frames in enumerate(source, start=1):
-                frame = frames.frames[0]
-                moment, t_s = self._place(camera, count - 1, frame.t_ns, source.still)
+        with closing(self._open(camera)) as source:
+            for frame in _frames(source, camera):
+                count = frame.index + 1
+                moment, t_s = self._place(camera, frame.index, frame.t_ns, source.still)
                 if self._wanted(moment):
                     yield Picture(camera, moment, t_s, frame.image_bgr)
         times = None if self._times_s is None else self._times_s[camera]
-        if times is not None and len(times) != count:
+        if self._session is None and times is not None and len(times) != count:
             raise InvalidInput(
                 f"Camera '{camera}' has {count} pictures but {len(times)} times: the file of times is of another take, "
                 "or the video is cut short."
             )
+
+    def _open(self, camera: str) -> Source:
+        if self._session is not None:
+            return self._session.part(0, None)
+        path = self._paths[camera]
+        return ImageSource(path, self._notice) if path.is_dir() else VideoSource(path, camera, self._notice)
 
     def _wanted(self, moment: int) -> bool:
         """Whether the set, or the one that a late picture came from, is asked for."""
@@ -127,8 +144,17 @@ def _cameras(folder: Path) -> dict[str, Path]:
     return cameras
 
 
-def _open(path: Path, camera: str, notice: Notice) -> Source:
-    return ImageSource(path, notice) if path.is_dir() else VideoSource(path, camera, notice)
+def _session(folder: Path, notice: Notice) -> SessionSource:
+    """A session for its times, by the stamps: offsets that its own rig.toml tells are not added."""
+    by_stamps = {path.stem: 0.0 for path in video_paths(folder)}
+    with closing(SessionSource(folder, notice, clock_offset_ms=by_stamps)) as session:
+        return session
+
+
+def _frames(source: Source, camera: str) -> Iterator[Frame]:
+    if isinstance(source, SessionSource):
+        return source.frames_of(camera)
+    return (frames.frames[0] for frames in source)
 
 
 def read_times_s(path: Path, cameras: list[str]) -> dict[str, NDArray[np.float64]]:

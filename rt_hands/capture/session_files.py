@@ -95,6 +95,16 @@ class SessionSource(Source):
             if present:
                 yield FrameSet(present, index)
 
+    def frames_of(self, camera: str) -> Iterator[Frame]:
+        """Every picture of one camera that its video has; `index` is its place in times_ns."""
+        indices = np.arange(len(self.times_ns[camera]))
+        view = self._view(camera, indices)
+        self._read = True
+        for index in indices:
+            frame = view.frame(int(index))
+            if frame is not None:
+                yield frame
+
     def _view(self, camera: str, indices: NDArray[np.int64]) -> _View:
         """A camera's pictures from the first wanted one on."""
         used = indices[indices != ABSENT]
