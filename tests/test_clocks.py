@@ -13,12 +13,14 @@ from test_cameras import Scripted, take
 from test_capture import Stamped, grey, write_session, write_video
 
 from rt_hands import InvalidInput, Rig, Session
+from rt_hands.calibration.commands import hands as hands_command
 from rt_hands.capture import live, open_source
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.capture.session_files import SessionSource
 from rt_hands.capture.steady import steady_times
 from rt_hands.capture.together import TogetherSource
+from rt_hands.evaluation import rig_real
 from rt_hands.formats import load_rig, save_rig
 from rt_hands.types import Frame
 
@@ -89,6 +91,49 @@ def test_a_rig_without_clocks_leaves_the_sessions_own_and_it_is_said(tmp_path: P
     with Session(folder, said.append, load_rig(tmp_path / "other.toml")) as session:
         assert views(session) == 2 and session.rig.clock_offset_ms["cam_10"] == -24
     assert len(said) == 1 and "says nothing of the cameras' clocks" in said[0] and "cam_10=-24 ms" in said[0]
+
+
+OFFSETS = [
+    (None, {"cam_10": -24.0}),  # a rig that says nothing leaves the session's own
+    ({"cam_2": 1.0}, {"cam_2": 1.0, "cam_10": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("of_rig", "wanted"), OFFSETS)
+def test_evaluated_rigs_and_sessions_agree_on_the_clocks(
+    of_rig, wanted, tmp_path, monkeypatch, capsys
+) -> None:
+    folder = write_session(tmp_path / "s", lag_ms=25)
+    late_rig(cam_10=-24.0).save(folder / "rig.toml")
+    given = []
+    monkeypatch.setattr(rig_real, "Pipeline", lambda source, *_, rig: given.append((source, rig)) or [])
+    rig_real.evaluate_real(None, [str(folder)], late_rig(**of_rig or {}), None, None)
+    rig_real.evaluate_real(None, [str(folder)], late_rig(), None, None, clock_offset_ms={"cam_10": 0.0})
+    for (source, rig), offset_ms in zip(given, (wanted, {"cam_10": 0.0}), strict=True):
+        assert offset_ms.items() <= source.clock_offset_ms.items()
+        assert offset_ms.items() <= rig.clock_offset_ms.items()
+    assert ("the session's own offsets stay" in capsys.readouterr().err) == (of_rig is None)
+    with pytest.raises(InvalidInput, match="no camera 'cam_9'"):
+        rig_real.evaluate_real(None, [str(folder)], late_rig(), None, None, clock_offset_ms={"cam_9": 5.0})
+
+
+@pytest.mark.parametrize(("of_rig", "wanted"), OFFSETS)
+def test_hands_that_refine_a_rig_go_by_the_same_clocks(of_rig, wanted, tmp_path, monkeypatch, capsys) -> None:
+    folder = write_session(tmp_path / "s", lag_ms=25)
+    late_rig(cam_2=5.0, cam_10=-24.0).save(folder / "rig.toml")
+    late_rig(**of_rig or {}).save(tmp_path / "rig.toml")
+
+    def read(source, *_):
+        assert wanted.items() <= source.clock_offset_ms.items()
+        raise InterruptedError
+
+    monkeypatch.setattr(hands_command.Cpm, "load", lambda *_: None)
+    monkeypatch.setattr(hands_command, "read_hands", read)
+    with pytest.raises(InterruptedError):
+        hands_command.main(
+            [str(folder), "--rig", str(tmp_path / "rig.toml"), "--out", str(tmp_path / "o.toml")]
+        )
+    assert ("the session's own offsets stay" in capsys.readouterr().err) == (of_rig is None)
 
 
 class Late(Scripted):

@@ -84,9 +84,10 @@ def main(argv: Sequence[str]) -> int:
     if options.scenes:
         figures |= _rendered(options, cpm)
     if options.rig and cpm is not None:
-        rig = load_rig(options.rig).with_clock_offsets(read_offsets(options.clock_offset_ms))
+        offset_ms = read_offsets(options.clock_offset_ms)
+        rig, last, smooth = load_rig(options.rig), options.max_frames, options.smooth
         real = real_figures(
-            evaluate_real(cpm, options.source, rig, options.max_frames, options.pictures, options.smooth)
+            evaluate_real(cpm, options.source, rig, last, options.pictures, smooth, offset_ms)
         )
         figures |= real
         Console().print(_real_table(real))

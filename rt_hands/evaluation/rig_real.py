@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
+from rt_hands.capture.offsets import kept_offsets, told_offsets
+from rt_hands.capture.source import to_stderr
 from rt_hands.evaluation.rig_rendered import save_modes
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import JOINT_ORDERS, N_HAND, N_HANDS, N_JOINTS
@@ -42,16 +44,29 @@ class RealFigures:
 
 
 def evaluate_real(
-    cpm: Cpm, sources: Sequence[str], rig: Rig, last: int | None, pictures: Path | None, smooth: bool = False
+    cpm: Cpm,
+    sources: Sequence[str],
+    rig: Rig,
+    last: int | None,
+    pictures: Path | None,
+    smooth: bool = False,
+    clock_offset_ms: Mapping[str, float] | None = None,
 ) -> RealFigures:
     """Follow the hands through a real session. last: first picture of a camera that is no longer used.
 
-    smooth: as shown to users; it lags, by pixels at 6 fps, which says nothing of geometry.
+    smooth: as shown to users; it lags, by pixels at 6 fps, which says nothing of geometry. clock_offset_ms: by camera;
+    goes before the rig's, as those do before the session's own.
     """
     figures = RealFigures()
     before = Hands3D.empty()
-    with open_source(sources, cameras=rig.ids, clock_offset_ms=rig.clock_offset_ms) as source:
-        for result in Pipeline(source, cpm, smooth, rig=rig.subset(source.cameras)):
+    asked = dict(clock_offset_ms or {})
+    given = told_offsets(rig) | asked
+    with open_source(sources, cameras=rig.ids, clock_offset_ms=given) as source:
+        if sentence := kept_offsets(rig, given, source.clock_offset_ms):
+            to_stderr(sentence)
+        in_use = {camera: ms for camera, ms in source.clock_offset_ms.items() if camera in rig.ids}
+        rig = rig.with_clock_offsets(in_use | asked).subset(source.cameras)
+        for result in Pipeline(source, cpm, smooth, rig=rig):
             if last is not None and max(frame.index for frame in result.frames.frames) >= last:
                 break
             if len(result.frames.frames) < 2 or result.rig is None:

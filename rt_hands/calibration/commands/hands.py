@@ -22,6 +22,8 @@ from rt_hands.calibration.hands import Refined, Seen, refine
 from rt_hands.calibration.hands_verdict import check_refined, check_seen, is_better
 from rt_hands.camera import Rig
 from rt_hands.capture import Source, open_source
+from rt_hands.capture.offsets import kept_offsets, told_offsets
+from rt_hands.capture.source import to_stderr
 from rt_hands.errors import InvalidInput, check_least
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
@@ -55,8 +57,10 @@ def main(argv: Sequence[str]) -> int:
     if a.out.exists() and not a.force:
         raise InvalidInput(f"{a.out} is there already. Choose another --out, or overwrite with --force.")
     console, rig = Console(), load_rig(a.rig)
-    offsets = {camera: ms for camera, ms in rig.clock_offset_ms.items() if ms}
-    with open_source(a.source, cameras=rig.ids, clock_offset_ms=offsets) as source:
+    given = told_offsets(rig)
+    with open_source(a.source, cameras=rig.ids, clock_offset_ms=given) as source:
+        if sentence := kept_offsets(rig, given, source.clock_offset_ms):
+            to_stderr(sentence)
         rig = rig.subset(source.cameras)
         if len(rig) < 2:
             raise InvalidInput("Places can be refined for two or more cameras.")
