@@ -1,8 +1,9 @@
-"""Where files live: packaged weights and sample, the user's cache, the optional data folder."""
+"""Where files live: packaged weights and sample, the user's cache, the optional data folder; how names are sorted."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -36,6 +37,14 @@ def data_dir() -> Path | None:
     root = os.environ.get("RT_HANDS_DATA")
     folder = Path(root) if root else _PACKAGE.parent.parent / "shared" / "data"
     return folder if folder.is_dir() else None
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts cam_2 before cam_10, whatever the case of letters."""
+    texts_and_numbers = re.split(r"([0-9]+)", name.lower())
+    # Numbers are every second part, compared as digits: int() takes no long ones, and no superscripts.
+    parts = [part.lstrip("0") if i % 2 else part for i, part in enumerate(texts_and_numbers)]
+    return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from rt_hands.capture import open_source
 from rt_hands.capture.bundle import ABSENT, bundle
-from rt_hands.capture.images import ImageSource, natural_key, read_image
+from rt_hands.capture.images import ImageSource, read_image
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
 from rt_hands.capture.source import Source
 from rt_hands.capture.video import VideoSource
 from rt_hands.errors import SourceError
+from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet
 
 SIZE = (64, 48)
@@ -283,9 +284,16 @@ def test_unreadable_folder_is_about_permissions(tmp_path):
 
 @given(st.permutations([f"frame_{i}" for i in (0, 1, 2, 9, 10, 11, 100)]))
 def test_natural_order(names):
-    assert [p.name for p in sorted(map(Path, names), key=natural_key)] == [
-        f"frame_{i}" for i in (0, 1, 2, 9, 10, 11, 100)
-    ]
+    assert sorted(names, key=natural_key) == [f"frame_{i}" for i in (0, 1, 2, 9, 10, 11, 100)]
+
+
+def test_natural_order_of_odd_names(tmp_path):
+    stamps = ["9999999999", "10000000000", "9" * 5000]  # too long for int() too
+    assert sorted([stamps[2], stamps[1], stamps[0]], key=natural_key) == stamps
+    assert sorted(["b_2", "B_01", "a_10"], key=natural_key) == ["a_10", "B_01", "b_2"]
+    names = ["2.png", "10.png", "x.png", "\u00b21.png", "\u0663.png"]  # other digits than ASCII's are letters
+    write_images(tmp_path, names)
+    assert [path.name for path in ImageSource(tmp_path).paths] == names
 
 
 def test_one_picture_is_a_source_of_one(tmp_path):

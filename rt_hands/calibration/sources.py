@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.capture.bundle import ABSENT, bundle
-from rt_hands.capture.images import SUFFIXES, ImageSource, natural_key
+from rt_hands.capture.images import SUFFIXES, ImageSource
 from rt_hands.capture.session_files import SessionSource
 from rt_hands.capture.session_times import video_paths
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.video import VideoSource
 from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.paths import natural_key
 from rt_hands.types import Frame, Image
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -129,7 +130,7 @@ class Recording:
 def _cameras(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise SourceError(f"There is no folder '{folder}'.")
-    entries = sorted(folder.iterdir(), key=natural_key)
+    entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
     videos = [p for p in entries if p.is_file() and p.suffix.lower() in VIDEOS]
     folders = [p for p in entries if p.is_dir() and any(q.suffix.lower() in SUFFIXES for q in p.iterdir())]
     if videos and folders:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import numpy as np
 
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import SourceError
+from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet, Image
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -36,12 +36,6 @@ def read_image(path: Path) -> Image:
             f"{path} is no picture that can be decoded; the file is damaged or of another kind."
         )
     return np.asarray(image, np.uint8)
-
-
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts frame_2 before frame_10."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 class ImageSource(Source):
@@ -76,11 +70,11 @@ def _pictures(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     try:
-        found = sorted((p for p in path.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_key)
+        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
     except OSError as error:
         raise SourceError(
             f"The folder {path} can't be read: {error.strerror}. Check its permissions."
         ) from error
     if not found:
         raise SourceError(f"The folder {path} holds no pictures ({', '.join(SUFFIXES)}) and no session.")
-    return found
+    return sorted(found, key=lambda p: natural_key(p.name))

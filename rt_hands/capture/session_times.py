@@ -12,12 +12,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.capture.images import natural_key
 from rt_hands.capture.session_info import COLUMNS, FIRST_GRAB, SessionInfo
 from rt_hands.capture.source import Notice
 from rt_hands.capture.video import open_container
 from rt_hands.errors import SourceError
-from rt_hands.paths import write_atomically
+from rt_hands.paths import natural_key, write_atomically
 
 Times = NDArray[np.int64]
 _OWN_TIMES: Final = "rebuilt from the videos' own times"
@@ -60,7 +59,7 @@ def first_grab_ns(container: Any) -> int | None:
 
 def video_paths(folder: Path) -> list[Path]:
     """The session's MP4 files, cam_2 before cam_10."""
-    return sorted(folder.glob("*.mp4"), key=natural_key)
+    return sorted(folder.glob("*.mp4"), key=lambda path: natural_key(path.name))
 
 
 def grab_times_ns(folder: Path, finished: bool = True) -> dict[str, Times]:

@@ -16,6 +16,7 @@ from rt_hands.errors import InvalidInput
 from rt_hands.formats import fields
 from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
+from rt_hands.paths import natural_key
 
 _NOT_CAMERAS = ("metadata", "capture_volume")
 
@@ -26,7 +27,7 @@ def _sections(document: Document) -> dict[str, dict[str, Any]]:
         for k, v in document.data.items()
         if k not in _NOT_CAMERAS and isinstance(v, dict) and "matrix" in v
     }
-    return {k: found[k] for k in sorted(found, key=fields.natural_key)}
+    return {k: found[k] for k in sorted(found, key=natural_key)}
 
 
 def recognise(document: Document) -> bool:

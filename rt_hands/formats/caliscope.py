@@ -16,11 +16,12 @@ from rt_hands.errors import InvalidInput
 from rt_hands.formats import fields
 from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
+from rt_hands.paths import natural_key
 
 
 def _tables(document: Document) -> dict[str, dict[str, Any]]:
     cameras = document.table("cameras")
-    return {k: cameras[k] for k in sorted(cameras, key=fields.natural_key) if isinstance(cameras[k], dict)}
+    return {k: cameras[k] for k in sorted(cameras, key=natural_key) if isinstance(cameras[k], dict)}
 
 
 def recognise(document: Document) -> bool:

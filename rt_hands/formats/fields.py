@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +21,6 @@ def mm_per(unit: str) -> float:
     if unit not in MM_PER_UNIT:
         raise InvalidInput(f"Unknown unit '{unit}'. Known: {', '.join(MM_PER_UNIT)}.")
     return MM_PER_UNIT[unit]
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts cam_2 before cam_10."""
-    return [(int(p), "") if p.isdigit() and p.isascii() else (-1, p) for p in re.split(r"([0-9]{1,9})", name)]
 
 
 def absent(value: object) -> bool:

@@ -16,6 +16,7 @@ from rt_hands.errors import InvalidInput
 from rt_hands.formats import fields
 from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
+from rt_hands.paths import natural_key
 
 _FIELDS = ("campos", "camrot", "focal", "princpt")
 _SIZES_PX = ((512, 334), (334, 512))
@@ -36,7 +37,7 @@ def recognise(document: Document) -> bool:
 
 def _capture(document: Document, wanted: str | None) -> dict[str, Any]:
     captures = _captures(document)
-    names = sorted(captures, key=fields.natural_key)
+    names = sorted(captures, key=natural_key)
     if wanted is None and len(captures) > 1:
         raise InvalidInput(
             f"The file holds {len(captures)} captures: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}. "
@@ -64,7 +65,7 @@ def read(document: Document, options: ReadOptions) -> Rig:
     """The rig of one capture."""
     capture = _capture(document, options.capture)
     cameras = []
-    for name in sorted(capture["campos"], key=fields.natural_key):
+    for name in sorted(capture["campos"], key=natural_key):
         for field in _FIELDS:
             if name not in capture[field]:
                 raise InvalidInput(f"Camera '{name}': {field} is missing.")

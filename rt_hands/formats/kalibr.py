@@ -17,11 +17,12 @@ from rt_hands.errors import InvalidInput
 from rt_hands.formats import fields
 from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
+from rt_hands.paths import natural_key
 
 
 def _tables(document: Document) -> dict[str, Any]:
     names = [k for k in document.data if re.fullmatch(r"cam[0-9]{1,6}", k)]
-    return {k: document.data[k] for k in sorted(names, key=fields.natural_key)}
+    return {k: document.data[k] for k in sorted(names, key=natural_key)}
 
 
 def recognise(document: Document) -> bool:
