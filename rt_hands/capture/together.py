@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 
+import numpy as np
+
+from rt_hands.capture.bundle import half_period_ns
 from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.steady import Steady
@@ -50,7 +53,7 @@ class TogetherSource(Source):
             for source, name in zip(self._sources, self.cameras, strict=True)
         ]
         waiting = [list(islice(s, USUAL_PERIODS)) for s in streams]
-        tolerance_ns = _half_period_ns(waiting)
+        tolerance_ns = half_period_ns([np.array([f.t_ns for f in frames], np.int64) for frames in waiting])
         index = 0
         while any(waiting):
             first_ns = min(frames[0].t_ns for frames in waiting if frames)
@@ -74,13 +77,3 @@ def _frames(source: Source, camera: str, offset_ns: int, steady: Steady) -> Iter
         for frames in source
         for frame in frames.frames[:1]
     )
-
-
-def _half_period_ns(waiting: Sequence[Sequence[Frame]]) -> float:
-    """Half of the shortest usual interval between frames of one camera."""
-    periods = [
-        sorted(b.t_ns - a.t_ns for a, b in pairwise(frames))[(len(frames) - 1) // 2]
-        for frames in waiting
-        if len(frames) > 1
-    ]
-    return min(periods) / 2 if periods else 0.0
