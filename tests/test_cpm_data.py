@@ -72,6 +72,23 @@ def test_points_of_real_samples_stay_on_their_pixels(plain: None, side: int) -> 
     assert 0 < worst < 0.9  # px; measured 0.45
 
 
+@pytest.mark.parametrize("scale", [0.12, 0.3, 0.55, 0.8])
+def test_a_picture_that_is_shrunk_stays_under_its_labels(scale: float) -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    cv2.circle(image, (230, 170), 40, (255, 255, 255), -1)
+    matrix = np.array([[scale, 0, 20.3], [0, scale, 11.7]])
+    wanted = compose.apply(matrix, np.array([[230, 170]], np.float32))[0]
+    pasted = compose.paste(image, matrix, np.zeros((400, 400, 3), np.uint8))[..., 0]
+    sprite = compose.Sprite(
+        cv2.merge([image, image[..., :1]]), one_hand(0, (230, 170), 40), np.ones((2, 85), bool)
+    )
+    alpha = compose.blend(np.zeros((400, 400, 3), np.uint8), sprite, matrix)
+    for drawn in (pasted, alpha):
+        moments = cv2.moments(drawn.astype(np.float32))
+        centre = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+        np.testing.assert_allclose(centre, wanted, atol=0.04)
+
+
 def square_sprite() -> compose.Sprite:
     """A right hand: an opaque square with points in it."""
     rgba = np.zeros((100, 100, 4), np.uint8)

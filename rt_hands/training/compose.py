@@ -108,14 +108,23 @@ def random_place(size: int, rng: Rng) -> tuple[float, tuple[float, float]]:
     return share * size, (x, y)
 
 
+def shrunk(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
+    """A picture and the 2 x 3 affine that is to warp it; where that shrinks much, shrunk by area first, for half of it.
+
+    Pixel centres are whole numbers, so pixel u of one k times smaller is pixel k u + (k - 1) / 2 of the large one.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale >= 0.6:
+        return image, matrix
+    small = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
+    k = 0.5 / scale
+    middle = (k - 1) / 2
+    return np.asarray(small, np.uint8), matrix @ np.array([[k, 0, middle], [0, k, middle], [0, 0, 1]])
+
+
 def paste(image: Image, matrix: NDArray[np.float64], canvas: Image) -> Image:
     """Warp a picture onto a canvas, which stays where the picture ends; shrinks by area first where it must."""
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if scale < 0.6:
-        image = np.asarray(
-            cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        matrix = matrix @ np.array([[0.5 / scale, 0, 0], [0, 0.5 / scale, 0], [0, 0, 1]])
+    image, matrix = shrunk(image, matrix)
     size = (canvas.shape[1], canvas.shape[0])
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
     return np.asarray(
@@ -223,13 +232,7 @@ def _beside_hands(picture: Picture, rng: Rng) -> Image | None:
 def blend(canvas: Image, sprite: Sprite, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     """Draw a sprite over a canvas, in place; gives its alpha there, (S, S) float32 0..1."""
     size = (canvas.shape[1], canvas.shape[0])
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    rgba = sprite.rgba
-    if scale < 0.6:
-        rgba = np.asarray(
-            cv2.resize(rgba, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        matrix = matrix @ np.array([[0.5 / scale, 0, 0], [0, 0.5 / scale, 0], [0, 0, 1]])
+    rgba, matrix = shrunk(sprite.rgba, matrix)
     drawn = cv2.warpAffine(rgba, matrix, size, flags=cv2.INTER_LINEAR)
     alpha = drawn[..., 3].astype(np.float32) / 255
     canvas[:] = cv2.add(cv2.multiply(canvas, cv2.merge([1 - alpha] * 3), dtype=cv2.CV_8U), drawn[..., :3])
