@@ -169,6 +169,23 @@ def test_interhand_joints_are_projected_into_the_saved_crop(tmp_path: Path) -> N
     np.testing.assert_array_equal(picture.points_px.reshape(-1, 2), label.points_px)
 
 
+def test_a_rig_is_labelled_where_its_views_agree(tmp_path: Path) -> None:
+    if (data := paths.data_dir()) is None or not (folder := data / "rig_four_cameras").is_dir():
+        pytest.skip("The four-camera recording is not here.")
+    options = ["--out", str(tmp_path), "--data", str(folder), "--limit", "5", "--step", "4"]
+    assert pseudo_label.main(["rig", *options]) == 0
+    labels = list(pseudo_label.read_parts(tmp_path))
+    assert {Path(label.file).stem.rsplit("_", 1)[1] for label in labels} <= {"00000", "00004"} and labels
+    for label in labels:
+        image = cv2.imread(str(tmp_path / label.file))
+        points = label.points_px[np.isfinite(label.points_px[:, 0])]
+        assert image is not None and len(points) >= 85
+        inside = (points >= 0) & (points < image.shape[1::-1])
+        assert inside.all(1).mean() > 0.9
+        kinds = pseudo_label.Source
+        assert set(label.source) <= {kinds.NONE, kinds.MULTI_VIEW, kinds.RTC_MULTI_VIEW}
+
+
 def test_a_view_that_disagrees_is_left_out() -> None:
     projected = np.random.default_rng(0).uniform(0, 100, (85, 2))
     seen = np.column_stack([projected + 1, np.ones(85)])

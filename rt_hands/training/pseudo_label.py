@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,6 +211,8 @@ def label_views(
     projected = rig.project(lifted.points_world_mm)
     made = []
     for view, name in enumerate(rig.ids):
+        if name not in hands:
+            continue
         label = blank(f"rig/{name}_{index:05d}.jpg")
         sure = [
             _put_view(label, hand, projected[view][hand_slice(hand)], hands[name].hand(hand))
@@ -236,6 +239,8 @@ def _put_view(label: Labelled, hand: int, points: NDArray[Any], seen: NDArray[An
 
 def run_rig(options: Options) -> None:
     """Label the four-camera recording; the crops are saved beside the part."""
+    from rt_hands.capture.choose import open_source
+    from rt_hands.capture.offsets import told_offsets
     from rt_hands.detector import Detector
     from rt_hands.formats.rigs import load_rig
 
@@ -244,17 +249,15 @@ def run_rig(options: Options) -> None:
     if part.is_file():
         return
     rig = load_rig(folder / "camera_array.toml")
-    videos = {name: cv2.VideoCapture(str(folder / f"{name}.mp4")) for name in rig.ids}
-    detect, made, index = Detector(model=options.model), [], 0
-    while not options.limit or index < options.limit:
-        frames = {name: video.read()[1] for name, video in videos.items()}
-        if any(frame is None for frame in frames.values()):
-            break
-        if index % options.step == 0:
-            for label in label_views(frames, rig, detect, index):
+    words = [f"{name}={folder / name}.mp4" for name in rig.ids]
+    detect, made = Detector(model=options.model, alone=False), []
+    # Pictures of one moment by the cameras' clocks, which the rig file tells; their numbers may lie a picture apart.
+    with open_source(words, cameras=rig.ids, clock_offset_ms=told_offsets(rig)) as source:
+        for frame_set in islice(source, 0, options.limit or None, options.step):
+            frames = {frame.camera: frame.image_bgr for frame in frame_set.frames}
+            for label in label_views(frames, rig, detect, frame_set.index):
                 image = frames[Path(label.file).stem.rsplit("_", 1)[0]]
                 made.append(save_crop(np.asarray(image), label, options.out))
-        index += 1
     write_part(part, made)
 
 
