@@ -4,6 +4,7 @@ python demos/own_consumer.py [source] [frames]
 """
 
 import sys
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -46,11 +47,9 @@ class PinchTeller:
 def main(argv):
     """Feed every result to the consumer; for cameras it may drop some, for files it may not."""
     frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
-    with open_source(argv[:1]) as source:
-        worker = Worker(PinchTeller(), wait=not source.live)
+    with open_source(argv[:1]) as source, closing(Worker(PinchTeller(), wait=not source.live)) as worker:
         for result in islice(Pipeline(source, Cpm.load()), frames):
             worker.offer(result)
-        worker.close()
     print(f"Done, {worker.dropped} results dropped.")
     return 0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from threading import Event
 from typing import Any, Protocol
@@ -48,26 +49,38 @@ class JsonLines:
 
     def __init__(self, target: str) -> None:
         self.name = f"jsonl {target}"
+        self._target = target
         self._is_stdout = target == "-"
-        try:
+        with _writing(target):
             # Held open for as long as the consumer lives; `close` closes it.
             self._file = sys.stdout if self._is_stdout else open(target, "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise SourceError(f"{target} can't be written: {error.strerror}.") from error
 
     def accept(self, result: Result) -> None:
-        """Write one line a view, and one for the rig."""
+        """Write one line a view, and one for the rig. Raises SourceError where that fails."""
         records = [as_record(frame, result.shown(i)) for i, frame in enumerate(result.frames.frames)]
         if result.rig is not None:
             records.append(as_rig_record(result.frames, result.rig.hands))
-        for record in records:
-            self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        with _writing(self._target):
+            for record in records:
+                self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
     def close(self) -> None:
-        """Flush, and close a file."""
-        self._file.flush()
-        if not self._is_stdout:
-            self._file.close()
+        """Flush stdout, close a file. Raises SourceError where what waits can't be written."""
+        with _writing(self._target):
+            if self._is_stdout:
+                self._file.flush()
+            else:
+                self._file.close()
+
+
+@contextmanager
+def _writing(target: str) -> Iterator[None]:
+    """A full disk or a closed pipe is a SourceError."""
+    try:
+        yield
+    except OSError as error:
+        name = "stdout" if target == "-" else target
+        raise SourceError(f"{name} can't be written: {error.strerror}.") from error
 
 
 def as_rig_record(frames: FrameSet, hands: Hands3D) -> dict[str, Any]:
@@ -167,12 +180,15 @@ class Worker:
 
 
 def close_all(workers: Iterable[Worker]) -> None:
-    """Close every worker, even where one of them fails; then raise the first failure."""
-    failure: SourceError | None = None
+    """Close every worker, whatever goes wrong in one of them; then raise the first failure.
+
+    A worker left open is a thread that the program waits for at its end, and a video without its index.
+    """
+    failure: Exception | None = None
     for worker in workers:
         try:
             worker.close()
-        except SourceError as error:
+        except Exception as error:  # noqa: BLE001  raised below, after the others are closed
             failure = failure or error
     if failure is not None:
         raise failure

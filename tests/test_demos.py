@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import threading
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from standin import PaintedHand, picture, worst_px
 
 from rt_hands.capture.images import read_image
 from rt_hands.display.video_file import VideoFile
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.inference import cpm
 from rt_hands.layout import POINT_NAMES, index_of
 from rt_hands.paths import sample_dir
@@ -95,6 +96,20 @@ def test_video_to_csv_writes_every_frame(clip, tmp_path):
 def test_own_consumer_runs_to_the_end(clip, capsys):
     assert demo("own_consumer").main([str(clip)]) == 0
     assert "Done, 0 results dropped." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [SourceError("The cable is gone."), KeyboardInterrupt()])
+def test_own_consumer_leaves_no_thread_when_the_source_dies(clip, monkeypatch, error):
+    def dying(*_):
+        raise error
+        yield
+
+    module = demo("own_consumer")
+    monkeypatch.setattr(module, "Pipeline", dying)
+    before = threading.active_count()
+    with pytest.raises(type(error)):
+        module.main([str(clip)])
+    assert threading.active_count() == before
 
 
 def test_own_consumer_tells_pinches(capsys):

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +140,33 @@ def test_consumer_that_fails_is_heard(results):
     with pytest.raises(SourceError, match="disk is full"):
         close_all([worker])
     assert broken.closed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Only Linux has a disk that is always full.")
+def test_lines_on_a_full_disk_are_one_sentence_and_every_worker_is_closed(results):
+    class Other:
+        name = "other"
+        closed = False
+
+        def accept(self, result):
+            pass
+
+        def close(self):
+            self.closed = True
+            raise ValueError("Not a SourceError.")
+
+    other = Other()
+    workers = [
+        Worker(JsonLines("/dev/full"), wait=True),
+        Worker(Other(), wait=True),
+        Worker(other, wait=True),
+    ]
+    workers[0].offer(results[1][0])
+    with pytest.raises(SourceError, match="/dev/full can't be written: No space left on device"):
+        close_all(workers)
+    assert other.closed
+    with pytest.raises(ValueError, match="Not a SourceError"):
+        close_all([Worker(Other(), wait=True)])
 
 
 def test_records_are_strict_json(results):
