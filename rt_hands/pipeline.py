@@ -26,7 +26,8 @@ SLOW_NS = 90_000_000
 """Between frames: where hands are missing, the Detector, some tenths of a second a view, may look for them; and a
 recording's crops are read in two sizes and mirrored, too, as the Detector does."""
 DETECT_EVERY_NS, MOST_FRUITLESS = 1_000_000_000, 5
-"""So often of a live source; of a recording at every frame until it has found nothing new so many times in a row."""
+"""So often of a live source; of a recording at every frame until it has found nothing new so many times in a row.
+At every frame of both where frames are further apart than `Timing.longest_step_ms`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ class Pipeline:
         self._last_ns = frames.t_ns
         if slow and self._worth_detecting(frames):
             found = self._found(frames)
+            # The time that a search took is not the cameras': it makes them no slower.
+            self._last_ns = self.source.now_ns() or frames.t_ns
             if self._has_more_hands(found):
                 return self._lifted(self._adopted(found))
         plans = [self._tracker(frame).plan(frame.size_px, frame.t_ns) for frame in frames.frames]
@@ -132,11 +135,14 @@ class Pipeline:
         return self._lifted(Result(frames, tuple(views), tuple(beliefs)))
 
     def _worth_detecting(self, frames: FrameSet) -> bool:
-        """Whether hands are missing, of slow cameras: a search by windows takes many of their frames."""
+        """Whether hands are missing, of slow cameras: a search by windows takes many of their frames.
+
+        Where frames are too far apart for anything to be followed, they always are.
+        """
         missing = not self._hands_now(frames).all()
         self._fruitless *= missing
         soon = self._detected_ns is not None and frames.t_ns - self._detected_ns < DETECT_EVERY_NS
-        waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS)
+        waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS) and self._following(frames)
         return bool(missing) and not waits
 
     def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool) -> Read:
@@ -147,10 +153,14 @@ class Pipeline:
 
     def _hands_now(self, frames: FrameSet) -> NDArray[np.bool_]:
         """(2,) which hands the rig has; without one both or none, as anything is followed: people may show one hand."""
+        following = self._following(frames)
         if self._rig_tracker is not None:
-            return self._rig_tracker.hands.present
-        trackers = [self._tracker(frame) for frame in frames.frames]
-        return np.full(N_HANDS, any(t.follows(hand) for t in trackers for hand in range(N_HANDS)))
+            return self._rig_tracker.hands.present & bool(following)
+        return np.full(N_HANDS, any(t.follows(hand) for t in following for hand in range(N_HANDS)))
+
+    def _following(self, frames: FrameSet) -> list[Tracker]:
+        """Those whose last frame is so near that they go on from it."""
+        return [t for frame in frames.frames if not (t := self._tracker(frame)).lapsed(frame.t_ns)]
 
     def _has_more_hands(self, found: Result) -> bool:
         self._detected_ns = found.frames.t_ns

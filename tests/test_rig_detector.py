@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,53 @@ def test_slow_cameras_have_their_hands_in_the_second_frame(standin_cpm, with_rig
     seen = [all(v.states == (State.SEEN, State.SEEN) for v in r.views) for r in results]
     # The first frame does not say yet how slow they are.
     assert seen == [False, True, True]
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("fps, with_rig", [(1.0, False), (1.0, True), (1.5, False), (2.5, False)])
+def test_cameras_too_slow_to_follow_hands_have_them_in_every_frame(
+    standin_cpm, fps: float, with_rig: bool, live: bool
+) -> None:
+    source = Moments(5, fps)
+    source.live = live
+    results = Pipeline(source, standin_cpm, rig=rig() if with_rig else None)
+    seen = [all(v.states == (State.SEEN, State.SEEN) for v in r.views) for r in results]
+    assert seen == [False, True, True, True, True]
+
+
+def test_hands_that_come_after_a_long_wait_stay_in_a_slow_recording(standin_cpm) -> None:
+    pipeline = Pipeline(Moments(0, 1.5), standin_cpm)
+    empty, full = list(Moments(9, 1.5, black=True)), list(Moments(13, 1.5))[9:]
+    results = [pipeline.step(frames) for frames in empty + full]
+    assert [r.views[0].hands.present.all() for r in results] == [False] * 9 + [True] * 4
+
+
+def test_the_gap_that_a_search_leaves_does_not_ask_for_the_next(standin_cpm, monkeypatch) -> None:
+    """A second a view, of cameras at 25 fps that stalled once: after it the hands are followed."""
+
+    class Clocked(Moments):
+        live, t_ns = True, 0
+
+        def now_ns(self) -> int:
+            return self.t_ns
+
+    source, asked = Clocked(0, 25), []
+    call = Detector.__call__
+
+    def slow(self, *words):
+        asked.append(source.t_ns)
+        source.t_ns += 1_000_000_000
+        return call(self, *words)
+
+    monkeypatch.setattr(Detector, "__call__", slow)
+    pipeline = Pipeline(source, standin_cpm)
+    for i in range(12):
+        source.t_ns += 600_000_000 if i == 3 else 40_000_000
+        images = (source._frame(camera, i) for camera in source.cameras)
+        frames = FrameSet(tuple(replace(frame, t_ns=source.t_ns) for frame in images), i)
+        result = pipeline.step(frames)
+    assert len(asked) == len(PLACES_MM)
+    assert result.views[0].states == (State.SEEN, State.SEEN)
 
 
 def test_the_detector_is_not_asked_again_and_again(standin_cpm, monkeypatch) -> None:

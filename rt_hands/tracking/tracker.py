@@ -117,6 +117,11 @@ class Tracker:
         """Whether a hand is seen or held."""
         return self._tracks[hand].alive
 
+    def lapsed(self, t_ns: int) -> bool:
+        """Whether a frame of this time comes too long after the last one, or before it: `plan` then starts anew."""
+        longest_ns = self.timing.longest_step_ms * 1e6
+        return self._last_ns is not None and not 0 <= t_ns - self._last_ns <= longest_ns
+
     def forget(self, hand: int) -> None:
         """Give up a hand: the other views of a rig see it elsewhere."""
         self._tracks[hand].lose()
@@ -132,7 +137,7 @@ class Tracker:
 
     def plan(self, size_px: tuple[int, int], t_ns: int) -> list[Look]:
         """The crops to read in the frame of time t_ns: (width, height) px. One in the steady state, three at most."""
-        if self._last_ns is not None and not 0 <= t_ns - self._last_ns <= self.timing.longest_step_ms * 1e6:
+        if self.lapsed(t_ns):
             self.reset()
         interval_ms = 0.0 if self._last_ns is None else (t_ns - self._last_ns) * 1e-6
         self._last_ns = t_ns
