@@ -10,6 +10,7 @@ import cv2
 import pytest
 from test_capture import grey, is_root
 
+from rt_hands.capture import live
 from rt_hands.capture.devices import Device, find_device, list_devices, missing_device, why_not_open
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
@@ -135,7 +136,7 @@ def test_unplugged_webcam_is_told():
 
 
 class Scripted:
-    """A camera that follows a script: a picture, "damaged" or "gone"; after it, pictures for ever."""
+    """A camera that follows a script: a picture, "damaged", "gone" or an error; after it, pictures for ever."""
 
     def __init__(self, camera, script=(), opens=(), period_s=0.003):
         self.camera, self.name = camera, f"camera {camera}"
@@ -152,6 +153,8 @@ class Scripted:
         what = self.script.pop(0) if self.script else "picture"
         if what == "gone":
             raise SourceError(f"{self.name} stopped.")
+        if isinstance(what, Exception):
+            raise what
         return None if what == "damaged" else (time.perf_counter_ns(), grey(50))
 
     def close(self):
@@ -206,6 +209,60 @@ def test_a_camera_that_goes_away_is_told_retried_and_comes_back(said):
         take(source, 10)
     assert [line for line in said if "stopped" in line] and [line for line in said if "Back again" in line]
     assert camera.closed >= 2
+
+
+def test_an_error_of_any_kind_is_told_with_its_camera_and_retried(said):
+    errors = [KeyError("queue")]
+
+    def fails_once(_):
+        if errors:
+            raise errors.pop()
+
+    camera = Scripted("a", ["picture"] * 20 + [ValueError("bad stride.")])
+    with LiveSource([camera], said.append, retry_every_s=0.01) as source:
+        source.tap = fails_once
+        back = (frames for frames in source if said.count("Back again: camera a: opened") == 2)
+        assert next(back)
+    assert "camera a failed: ValueError: bad stride. Trying again every 0 s." in said
+    assert "camera a failed: KeyError: 'queue'. Trying again every 0 s." in said
+
+
+def test_a_camera_that_opens_and_fails_again_and_again_is_given_up(said):
+    camera = Scripted("a", [ValueError("bad stride")] * 100_000)
+    with (
+        LiveSource([camera], said.append, give_up_after_s=0.3, retry_every_s=0.01) as source,
+        pytest.raises(SourceError, match="No frames from camera a"),
+    ):
+        take(source, 1)
+
+
+def test_a_lone_camera_that_hangs_is_told_and_given_up(said, monkeypatch):
+    monkeypatch.setattr(live, "SILENT_AFTER_S", 0.1)
+    wake, hung = threading.Event(), Scripted("a")
+    hung.grab = lambda: wake.wait(10) and None
+    with LiveSource([hung], said.append, give_up_after_s=0.5) as source:
+        with pytest.raises(SourceError, match="No frames from camera a"):
+            take(source, 1)
+        wake.set()
+    assert len(said) == 2 and said[1].startswith("camera a has sent no picture for")
+    assert said[1].endswith(" s. Check its cable and its exposure.")
+
+
+def test_a_camera_that_hangs_after_it_came_back_is_told(said, monkeypatch):
+    monkeypatch.setattr(live, "SILENT_AFTER_S", 0.4)
+    wake, other = threading.Event(), Scripted("b", ["gone"])
+    opened, grab = other.open, other.grab
+
+    def open_hung():
+        other.grab = lambda: wake.wait(10) and None
+        return opened()
+
+    with LiveSource([Scripted("a"), other], said.append, retry_every_s=0.01) as source:
+        other.open = open_hung
+        told = (frames for frames in source if any("camera b has sent no picture" in line for line in said))
+        assert next(told).cameras == ("a",)
+        other.grab = grab
+        wake.set()
 
 
 def test_other_cameras_go_on(said):

@@ -51,6 +51,7 @@ class _Slot:
     """The newest frame of one camera, and what became of the others. period_ns: its usual interval, 0 when unknown.
 
     offset_ns: of its clock. hold_ns: frames stay in `held` for so long, until those of the slowest camera are here.
+    opened_ns: None while it is closed. gone_since_ns: from its failure to its next picture. silent: that was told.
     """
 
     offset_ns: int = 0
@@ -61,8 +62,19 @@ class _Slot:
     period_ns: float = 0.0
     grabbed: int = 0
     dropped: int = 0
-    gone_since_s: float | None = None
+    opened_ns: int | None = None
+    gone_since_ns: int | None = None
     silent: bool = False
+
+    @property
+    def quiet_since_ns(self) -> int:
+        """When its last picture came, or it was opened after that."""
+        return max(self.last_ns or 0, self.opened_ns or 0)
+
+    @property
+    def lost_since_ns(self) -> int | None:
+        """Since when it is gone or silent; None for one that sends pictures."""
+        return self.quiet_since_ns if self.silent and self.gone_since_ns is None else self.gone_since_ns
 
     def put(self, frame: Frame) -> None:
         """A frame with the stamp of its grab."""
@@ -86,8 +98,8 @@ class _Camera:
 class LiveSource(Source):
     """One or more cameras; each FrameSet holds the newest frame of every camera that has a fresh one.
 
-    Opening fails at once where a camera can't be opened. One that goes away later is told of and tried again every
-    second, the others go on; SourceError when all have been gone for give_up_after_s.
+    Opening fails at once where a camera can't be opened. One that goes away or fails later is told of and tried again
+    every second, one that hangs is told of; the others go on. SourceError when all are so for give_up_after_s.
     tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait. It gets
     the stamps of the grab, sets get them with the clock's offset.
     settings: what each camera said when it was opened.
@@ -122,7 +134,6 @@ class LiveSource(Source):
         self._holds = any(camera.slot.hold_ns for camera in self._running)
         self.settings: tuple[str, ...] = ()
         self._open_all()
-        self._opened_ns = self.now_ns()
 
     def _open_all(self) -> None:
         opened: list[Reader] = []
@@ -136,6 +147,7 @@ class LiveSource(Source):
                 reader.close()
             raise
         for camera in self._running:
+            camera.slot.opened_ns = self.now_ns()
             # A daemon, so that a camera driver stuck in grab can't keep the program from ending.
             camera.thread = Thread(
                 target=self._capture, args=(camera,), name=f"capture {camera.reader.camera}", daemon=True
@@ -163,9 +175,9 @@ class LiveSource(Source):
         """Wait for a fresh frame, then shortly for the other cameras; empty after a while without one."""
         with self._changed:
             self._wait_until_fresh(1, 0.25)
+            self._tell_silent()
             if self._fresh():
-                self._tell_silent()
-                living = [c for c in self._running if c.slot.gone_since_s is None and not c.slot.silent]
+                living = [c for c in self._running if c.slot.lost_since_ns is None]
                 self._wait_until_fresh(len(living), BUNDLE_WAIT_S)
             else:
                 self._check_alive()
@@ -200,21 +212,23 @@ class LiveSource(Source):
 
     def _tell_silent(self) -> None:
         """A driver may hang in grab without any error."""
-        now_ns = self.now_ns()
+        others = " The other cameras go on without it." if len(self._running) > 1 else ""
         for camera in self._running:
             slot = camera.slot
-            since_ns = self._opened_ns if slot.last_ns is None else slot.last_ns
-            if not slot.silent and slot.gone_since_s is None and now_ns - since_ns > SILENT_AFTER_S * 1e9:
+            if slot.silent or slot.opened_ns is None:
+                continue
+            quiet_s = (self.now_ns() - slot.quiet_since_ns) * 1e-9
+            if quiet_s > max(SILENT_AFTER_S, 2e-9 * slot.period_ns):
                 slot.silent = True
                 self._notice(
-                    f"{camera.reader.name} has sent no picture for {SILENT_AFTER_S:.0f} s. The other cameras go on "
-                    "without it; check its cable and its exposure."
+                    f"{camera.reader.name} has sent no picture for {quiet_s:.0f} s.{others} "
+                    "Check its cable and its exposure."
                 )
 
     def _check_alive(self) -> None:
-        gone = [camera.slot.gone_since_s for camera in self._running]
-        since = [t for t in gone if t is not None]
-        if len(since) == len(gone) and time.monotonic() - max(since) >= self._give_up_after_s:
+        since_ns = [camera.slot.lost_since_ns for camera in self._running]
+        lost_ns = [self.now_ns() - ns for ns in since_ns if ns is not None]
+        if len(lost_ns) == len(since_ns) and min(lost_ns) >= self._give_up_after_s * 1e9:
             raise SourceError(
                 f"No frames from {self.name} for {self._give_up_after_s:.0f} s. Check the cable, then start again."
             )
@@ -235,8 +249,8 @@ class LiveSource(Source):
             while not self._stop.is_set():
                 try:
                     self._grab_until_gone(camera)
-                except SourceError as error:
-                    self._notice(f"{error} Trying again every {self._retry_every_s:.0f} s.")
+                except Exception as error:  # noqa: BLE001  of a driver or the tap: nobody else would hear of it
+                    self._notice(f"{_why(camera, error)} Trying again every {self._retry_every_s:.0f} s.")
                     self._reopen(camera)
         finally:
             camera.reader.close()
@@ -266,18 +280,28 @@ class LiveSource(Source):
             if slot.silent:
                 slot.silent = False
                 self._notice(f"{camera.reader.name} sends pictures again.")
-            slot.last_ns = t_ns
+            slot.last_ns, slot.gone_since_ns = t_ns, None
             slot.put(frame)
             self._changed.notify_all()
 
     def _reopen(self, camera: _Camera) -> None:
+        slot = camera.slot
+        with self._changed:
+            slot.opened_ns, slot.gone_since_ns = None, slot.gone_since_ns or self.now_ns()
         camera.reader.close()
-        camera.slot.gone_since_s = time.monotonic()
         while not self._stop.wait(self._retry_every_s):
             try:
                 sentence = camera.reader.open()
-            except SourceError:
+            except Exception:  # noqa: BLE001  told of already
                 continue
-            camera.slot.gone_since_s = None
+            with self._changed:
+                slot.opened_ns, slot.silent = self.now_ns(), False
             self._notice(f"Back again: {sentence}")
             return
+
+
+def _why(camera: _Camera, error: Exception) -> str:
+    """A SourceError names its camera; of other errors the kind says more than the words."""
+    if isinstance(error, SourceError):
+        return str(error)
+    return f"{camera.reader.name} failed: {type(error).__name__}: {str(error).rstrip('.')}."

@@ -156,11 +156,11 @@ class StreamReader:
             packet = next(self._packets)
             t_ns = time.perf_counter_ns()
             frames = packet.decode()
+            return (t_ns, picture(frames[-1])) if frames else None
         except av.error.InvalidDataError:
             return None
         except (StopIteration, av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} stopped: {_reason(error) or 'the stream ended'}.") from error
-        return (t_ns, picture(frames[-1])) if frames else None
 
     def close(self) -> None:
         """Hang up."""
