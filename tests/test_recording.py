@@ -150,13 +150,41 @@ def record_until_signal(folder: str) -> int:
     return run_command(command.main, ["--source", "0", "--out", folder, "--no-window"])
 
 
-def test_stopping_by_signal_keeps_the_tail(tmp_path):
-    # In a process of its own: signals to this one, full of other tests' libraries, say nothing about the command.
-    code = f"import sys, test_recording as t; sys.exit(t.record_until_signal({str(tmp_path / 's')!r}))"
+def record_and_disturb_the_finish(folder: str) -> int:
+    """Record one simulated camera for a while; the process gets SIGINT and SIGTERM as the files are finished."""
+
+    class Disturbed(SessionWriter):
+        def close(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().close()
+
+    command.open_source = lambda *_, **__: simulated(1)
+    recording.SessionWriter = Disturbed
+    words = ["--source", "0", "--out", folder, "--no-window", "--seconds", "0.5"]
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    code = run_command(command.main, words)
+    assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    return code
+
+
+def in_its_own_process(function: str, folder: Path) -> None:
+    """Signals to this one, full of other tests' libraries, say nothing about the command."""
+    code = f"import sys, test_recording as t; sys.exit(t.{function}({str(folder)!r}))"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "PYTHONPATH": paths}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_signals_while_the_files_are_finished_cost_nothing(tmp_path):
+    in_its_own_process("record_and_disturb_the_finish", tmp_path / "s")
+    with Session(tmp_path / "s") as session:
+        assert session.info.finished and session.info.cameras["cam_0"].frames == len(list(session)) > 5
+
+
+def test_stopping_by_signal_keeps_the_tail(tmp_path):
+    in_its_own_process("record_until_signal", tmp_path / "s")
     with Session(tmp_path / "s") as session:
         count = session.info.cameras["cam_0"]
         assert session.info.finished and count.dropped == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,12 +70,8 @@ def main(argv: Sequence[str]) -> int:
     with open_source(options.source, settings=options.camera, cameras=rig.ids if rig else ()) as source:
         _check_cameras(source)
         recorded = Recorded(source, folder, rig.subset(source.cameras) if rig else None)
-        try:
+        with _stoppable(lambda: _finish(recorded, console)):
             _record(recorded, options.seconds, no_window is None, console)
-        finally:
-            console.print("Finishing the files ...")
-            recorded.close()
-            _report(recorded.writer, console)
     return 0
 
 
@@ -87,36 +83,51 @@ def _check_cameras(source: Source) -> None:
 
 
 def _record(recorded: Recorded, seconds: float | None, preview: bool, console: Console) -> None:
-    """Until the time is over, the preview is closed, or the program is asked to stop."""
-    window = _Preview(recorded.writer) if preview else None
+    """Until the time is over or the preview is closed."""
     end_s = time.monotonic() + (seconds or np.inf)
     columns = (SpinnerColumn(), TextColumn("REC"), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with _stoppable(), Progress(*columns, console=console, transient=True) as bar:
+    with ExitStack() as opened:
+        window = opened.enter_context(closing(_Preview(recorded.writer))) if preview else None
+        bar = opened.enter_context(Progress(*columns, console=console, transient=True))
         task = bar.add_task("", total=None)
         for frames in recorded:
             bar.update(task, description=state(recorded.writer))
             if time.monotonic() >= end_s or (window is not None and not window.show(frames)):
                 break
-    if window is not None:
-        window.close()
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block once; further ones are ignored, so that none of them costs the tail."""
+def _stoppable(finish: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block once; after it, while `finish` runs, they are ignored: none costs the tail."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
-    def stop(*_: Any) -> None:
+    def ignore() -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
+
+    def stop(*_: Any) -> None:
+        ignore()
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
-    except KeyboardInterrupt:
-        return
+        try:
+            with suppress(KeyboardInterrupt):
+                yield
+        finally:
+            ignore()
+    finally:  # its own, for a signal may come just before it is ignored
+        try:
+            finish()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _finish(recorded: Recorded, console: Console) -> None:
+    console.print("Finishing the files ...")
+    recorded.close()
+    _report(recorded.writer, console)
 
 
 def state(writer: SessionWriter) -> str:
