@@ -20,9 +20,10 @@ from rich.table import Table
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
+from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import kept_offsets, read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
-from rt_hands.capture.webcam import WebcamSettings
+from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
 from rt_hands.display.rerun_view import RerunView
@@ -301,7 +302,8 @@ def _is_on(switch: Switch, otherwise: bool) -> bool:
 
 
 def _is_webcam(source: Source) -> bool:
-    return source.live and source.cameras[0].startswith("video")
+    cameras = source.source if isinstance(source, Recorded) else source
+    return isinstance(cameras, LiveSource) and all(isinstance(r, WebcamReader) for r in cameras.readers)
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class LiveSource(Source):
     every second, one that hangs is told of; the others go on. SourceError when all are so for give_up_after_s.
     tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait. It gets
     the stamps of the grab, sets get them with the clock's offset.
-    settings: what each camera said when it was opened.
+    readers: the cameras; settings: what each said when it was opened.
     clock_offset_ms: by camera, see `Camera`. Frames of prompt cameras are held until the slowest one's are here.
     """
 
@@ -117,6 +117,7 @@ class LiveSource(Source):
         retry_every_s: float = RETRY_EVERY_S,
         clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
+        self.readers = tuple(readers)
         self.cameras = tuple(reader.camera for reader in readers)
         self.name = ", ".join(reader.name for reader in readers)
         self._notice = notice
