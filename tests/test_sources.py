@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_capture import TIMES_MS, Stamped, write_session, write_video
+from test_capture import TIMES_MS, Stamped, write_images, write_session, write_video
 
 from rt_hands.capture import choose, open_source
 from rt_hands.capture.paced import Played
@@ -56,8 +56,34 @@ def test_several_files_need_different_names(video):
 
 
 def test_files_and_pictures_do_not_mix(video, tmp_path):
-    with pytest.raises(InvalidInput, match="is neither"):
+    with pytest.raises(InvalidInput, match="Several sources must all be of one kind.*clip.mp4"):
         open_source([str(video), str(tmp_path)])
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_one_recorded_source_has_the_name_it_is_given(video, tmp_path, realtime):
+    folder = write_images(tmp_path / "pictures", ["1.png"])
+    for word in (video, folder, folder / "1.png"):
+        with open_source(f"cam_left={word}", realtime, cameras=("cam_left", "cam_right")) as source:
+            assert source.cameras == ("cam_left",) and next(iter(source)).cameras == ("cam_left",)
+
+
+def test_folders_of_pictures_are_the_views_of_single_moments(tmp_path, said):
+    left = write_images(tmp_path / "left", ["1.png", "2.png", "3.png"])
+    right = write_images(tmp_path / "right", ["a1.png", "a2.png", "a3.png"])
+    (right / "a2.png").write_bytes(b"")
+    words = [str(left), f"cam={right}"]
+    with open_source(words, realtime=True, notice=said.append, clock_offset_ms={"cam": -900.0}) as source:
+        sets = list(source)
+    # Pictures of one number meet; they have no clocks.
+    assert source.still and source.length == 3 and not source.clock_offset_ms
+    found = [[(frame.camera, frame.file) for frame in frames.frames] for frames in sets]
+    assert found == [
+        [("left", "1.png"), ("cam", "a1.png")],
+        [("left", "2.png")],
+        [("left", "3.png"), ("cam", "a3.png")],
+    ]
+    assert len(said) == 1 and "a2.png is empty" in said[0]
 
 
 def test_sources_of_a_rig_are_named(video):

@@ -31,8 +31,9 @@ def open_source(
     """The source for one or several words.
 
     source: a webcam's number, /dev/videoN or name; a URL; a video file; a picture or a folder of pictures; a recorded
-    session's folder; `sample`. Several words must all be cameras or URLs, or all be video files. None: the first
-    webcam, or the sample where there is none, told in one line.
+    session's folder; `sample`. Several words must all be cameras or URLs, or all be video files, or all be pictures
+    or folders of them, of which those of one number meet. None: the first webcam, or the sample where there is none,
+    told in one line.
     realtime: play files at their own speed and drop late frames, as a camera would.
     cameras: ids that the sources must have, as in a rig file; each word is then `ID=WORD`, or a file named `ID.*`.
     clock_offset_ms: by camera, see `Camera`; for a session they go before those of its own rig.toml.
@@ -50,11 +51,9 @@ def open_source(
             reader.camera = name or reader.camera
         return LiveSource(readers, notice, clock_offset_ms=clock_offset_ms)
     if readers:
-        raise InvalidInput(
-            f"Several sources must all be cameras and URLs, or all be files; got: {', '.join(words)}."
-        )
+        raise _mixed(words)
     if len(words) == 1:
-        recorded = _recorded(words[0], notice, clock_offset_ms)
+        recorded = _recorded(words[0], names[0], notice, clock_offset_ms)
     else:
         recorded = _together(words, names, notice, clock_offset_ms)
     if recorded.still:
@@ -94,15 +93,26 @@ def _together(
     notice: Notice,
     clock_offset_ms: Mapping[str, float] | None,
 ) -> Source:
-    """Several video files as one source; cameras are called by name, or after their files."""
-    wrong = [word for word in words if not Path(word).is_file() or Path(word).suffix.lower() in SUFFIXES]
-    if wrong:
-        raise InvalidInput(
-            f"Several sources must all be cameras and URLs, or all be videos; {wrong[0]} is neither."
-        )
-    files = [VideoSource(word, notice=notice) for word in words]
-    cameras = [name or Path(word).stem for name, word in zip(names, words, strict=True)]
+    """Several video files, or pictures, as one source; cameras are called by name, or after their files."""
+    paths = [Path(word) for word in words]
+    cameras = [name or path.stem for name, path in zip(names, paths, strict=True)]
+    if all(map(_is_pictures, paths)):
+        return TogetherSource([ImageSource(path, notice) for path in paths], cameras, notice=notice)
+    if not all(path.is_file() and not _is_pictures(path) for path in paths):
+        raise _mixed(words)
+    files = [VideoSource(path, notice=notice) for path in paths]
     return TogetherSource(files, cameras, clock_offset_ms, notice)
+
+
+def _is_pictures(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or (path.is_dir() and not is_session(path))
+
+
+def _mixed(words: Sequence[str]) -> InvalidInput:
+    return InvalidInput(
+        "Several sources must all be of one kind: cameras and URLs, or videos, or folders of pictures; "
+        f"got {', '.join(words)}."
+    )
 
 
 def _first_camera_or_sample(realtime: bool, settings: WebcamSettings | None, notice: Notice) -> Source:
@@ -128,14 +138,14 @@ def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reade
     raise SourceError(missing_device(f"'{word}'", list_devices()))
 
 
-def _recorded(word: str, notice: Notice, clock_offset_ms: Mapping[str, float] | None) -> Source:
+def _recorded(word: str, name: str, notice: Notice, clock_offset_ms: Mapping[str, float] | None) -> Source:
+    """name: of the camera, "" for that of the file; a session has its own."""
     path = sample_dir() if word == "sample" else Path(word)
     if word == "sample" and not is_session(path):
         raise SourceError(
             "The bundled sample is absent from this installation. Reinstall rt_hands, or give --source."
         )
-    if path.is_dir():
-        if is_session(path):
-            return SessionSource(path, notice, clock_offset_ms=clock_offset_ms)
-        return ImageSource(path, notice)
-    return ImageSource(path, notice) if path.suffix.lower() in SUFFIXES else VideoSource(path, notice=notice)
+    if path.is_dir() and is_session(path):
+        return SessionSource(path, notice, clock_offset_ms=clock_offset_ms)
+    camera = name or path.stem
+    return ImageSource(path, notice, camera) if _is_pictures(path) else VideoSource(path, camera, notice)

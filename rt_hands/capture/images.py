@@ -43,11 +43,11 @@ class ImageSource(Source):
 
     still = True
 
-    def __init__(self, path: str | Path, notice: Notice = to_stderr) -> None:
+    def __init__(self, path: str | Path, notice: Notice = to_stderr, camera: str | None = None) -> None:
         self.name = str(path)
         self._notice = notice
         self.paths = _pictures(Path(path))
-        self.cameras = (Path(path).stem,)
+        self.cameras = (camera or Path(path).stem,)
         self.length = len(self.paths)
 
     def __iter__(self) -> Iterator[FrameSet]:

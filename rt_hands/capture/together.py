@@ -20,7 +20,7 @@ USUAL_PERIODS = 8
 
 
 class TogetherSource(Source):
-    """FrameSets of several files that started at the same moment, every frame once.
+    """FrameSets of several files that started at the same moment, every frame once; of pictures, by their numbers.
 
     names: camera ids, one a source. A frame joins the set whose first frame is less than half a period away; otherwise
     that view is absent from the set, as it is after a file's end. clock_offset_ms: by camera, see `Camera`; added to
@@ -41,6 +41,7 @@ class TogetherSource(Source):
         self._sources = tuple(sources)
         self._notice = notice
         self.cameras = tuple(names)
+        self.still = all(source.still for source in sources)
         self.clock_offset_ms = dict(clock_offset_ms or {})
         self._offset_ns = offsets_ns(self.clock_offset_ms, self.cameras)
         self.name = ", ".join(source.name for source in sources)
@@ -53,7 +54,8 @@ class TogetherSource(Source):
             for source, name in zip(self._sources, self.cameras, strict=True)
         ]
         waiting = [list(islice(s, USUAL_PERIODS)) for s in streams]
-        tolerance_ns = half_period_ns([np.array([f.t_ns for f in frames], np.int64) for frames in waiting])
+        stamps = [np.array([f.t_ns for f in frames], np.int64) for frames in waiting]
+        tolerance_ns = 0 if self.still else half_period_ns(stamps)
         index = 0
         while any(waiting):
             first_ns = min(frames[0].t_ns for frames in waiting if frames)
