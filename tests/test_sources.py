@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_cameras import Scripted
 from test_capture import TIMES_MS, Stamped, write_images, write_session, write_video
 
 from rt_hands.capture import choose, open_source
+from rt_hands.capture.devices import Device
 from rt_hands.capture.paced import Played
 from rt_hands.capture.together import TogetherSource
 from rt_hands.errors import InvalidInput, SourceError
@@ -23,6 +25,25 @@ def test_no_camera_means_the_sample_told_in_one_line(tmp_path, monkeypatch, said
     with open_source((), notice=said.append) as source:
         assert len(source.cameras) == 2
     assert said == ["No webcam on this machine: showing the bundled sample (--source picks something else)."]
+
+
+def test_the_sample_that_no_camera_means_has_the_clock_offsets_given(tmp_path, monkeypatch, said):
+    monkeypatch.setattr(choose, "list_devices", list)
+    monkeypatch.setattr(choose, "sample_dir", lambda: write_session(tmp_path / "s", lag_ms=0))
+    with open_source((), notice=said.append, clock_offset_ms={"cam_10": 5.0}) as source:
+        assert source.clock_offset_ms == {"cam_10": 5.0} and next(iter(source)).spread_ns == 5_000_000
+
+
+def test_the_first_webcam_has_the_clock_offset_given_and_a_name_of_the_rig(monkeypatch, said):
+    monkeypatch.setattr(choose, "list_devices", lambda: [Device(3, "cam")])
+    monkeypatch.setattr(choose, "find_device", {"/dev/video3": Device(3, "cam")}.get)
+    monkeypatch.setattr(choose, "WebcamReader", lambda device, _: Scripted(f"video{device.index}"))
+    with open_source((), notice=said.append, clock_offset_ms={"video3": 5.0}) as source:
+        assert source.cameras == ("video3",) and source.clock_offset_ms == {"video3": 5.0}
+    with open_source((), notice=said.append, cameras=("video3", "video4")) as source:
+        assert source.cameras == ("video3",)
+    with pytest.raises(InvalidInput, match="Which camera of the rig is /dev/video3.*left, right"):
+        open_source((), notice=said.append, cameras=("left", "right"))
 
 
 def test_absent_sample_is_told(tmp_path, monkeypatch):

@@ -39,9 +39,7 @@ def open_source(
     clock_offset_ms: by camera, see `Camera`; for a session they go before those of its own rig.toml.
     Raises SourceError where it can't be opened, InvalidInput where the words mean nothing.
     """
-    words = [source] if isinstance(source, str) else list(source)
-    if not words:
-        return _first_camera_or_sample(realtime, settings, notice)
+    words = [source] if isinstance(source, str) else list(source) or [_first_camera_or_sample(notice)]
     if not all(word.strip() for word in words):
         raise InvalidInput("A source is an empty word; give a camera, a file, a folder, a URL or `sample`.")
     names, words = _split_names(words, cameras)
@@ -115,12 +113,13 @@ def _mixed(words: Sequence[str]) -> InvalidInput:
     )
 
 
-def _first_camera_or_sample(realtime: bool, settings: WebcamSettings | None, notice: Notice) -> Source:
+def _first_camera_or_sample(notice: Notice) -> str:
+    """The word that stands for no word."""
     devices = list_devices()
     if devices:
-        return LiveSource([WebcamReader(devices[0], settings)], notice)
+        return f"/dev/video{devices[0].index}"
     notice("No webcam on this machine: showing the bundled sample (--source picks something else).")
-    return open_source("sample", realtime, settings, notice)
+    return "sample"
 
 
 def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reader | None:
