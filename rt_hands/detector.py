@@ -40,7 +40,9 @@ class Detector:
     the small windows. A hand is present only where the presence head and the belief maps agree in its own crop;
     otherwise its points are NaN with score 0.
 
-    engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead.
+    Use as a context manager, or close it.
+    engine, model, threads: see `open_engine` and `find_model`; cpm: a network already loaded, used instead; closing
+    that is the caller's.
     alone: one camera's pictures; in a rig, False, a second hand must be surer, for other views show one that is missed.
     mirror: read crops mirrored, too, the last time in two sizes: over twice the time for a seventh less error.
     """
@@ -56,6 +58,7 @@ class Detector:
         alone: bool = True,
     ) -> None:
         self.cpm = cpm or Cpm.load(model, engine, threads)
+        self._owned = cpm is None
         self.limits = limits or Thresholds()
         self.mirror = mirror
         self._surer = self.limits.second_alone if alone else self.limits.second
@@ -75,8 +78,15 @@ class Detector:
         return two_sizes(self.cpm, jobs, clock) if self.mirror else self.cpm(jobs, clock)
 
     def close(self) -> None:
-        """Free the engine."""
-        self.cpm.close()
+        """Free the engine that it opened."""
+        if self._owned:
+            self.cpm.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _search(self, image: Image, clock: StageClock) -> list[Spot]:
         """What a pass over the picture hints at, likeliest first; at most three."""

@@ -53,7 +53,9 @@ class RigDetector:
     """Finds the hands in each view, lifts them, and reads each once more in crops round the lifted hands drawn back.
 
     So a view that missed a hand, saw another thing or named it wrongly sees it where the others do, as with a video.
-    detector: finds hands in single views; the default one when None. rounds: of looking again.
+    Use as a context manager, or close it.
+    detector: finds hands in single views; the default one when None; closing one that is given is the caller's.
+    rounds: of looking again.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RigDetector:
     ) -> None:
         self.rig = rig
         self.detector = detector or Detector(alone=False)
+        self._owned = detector is None
         self.rounds = rounds
         self._rtc = rtc
 
@@ -94,6 +97,17 @@ class RigDetector:
             with clock.stage("lift"):
                 hands = lift(views, self.rig, rtc=self._rtc, settle=False)
         return RigFound(hands, {camera: views[camera] for camera in images})
+
+    def close(self) -> None:
+        """Free the detector that it made."""
+        if self._owned:
+            self.detector.close()
+
+    def __enter__(self) -> RigDetector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _looks(self, images: Mapping[str, Image], hands: Hands3D) -> list[_Look]:
         """A crop for each hand in each view that it lies in."""

@@ -263,3 +263,15 @@ def test_standin_paints_what_it_says():
     right, left = PaintedHand(0, (199.5, 200), 100), PaintedHand(1, (199.5, 200), 100)
     np.testing.assert_allclose(399 - right.points_px()[:, 0], left.points_px()[:, 0])
     assert standin.RED[0] != standin.RED[1]
+
+
+def test_leaving_frees_the_network_it_loaded_and_no_other(standin_path, standin_cpm):
+    image = picture(PaintedHand(0, (320, 240), 200))
+    with Detector("onnxruntime", str(standin_path), threads=1) as own:
+        assert own(image).present[0]
+    with pytest.raises(InvalidInput, match="engine was closed"):
+        own(image)
+    with Detector(cpm=standin_cpm) as given_one:
+        pass
+    given_one.close()
+    assert given_one(image).present[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from standin import PaintedHand, picture, worst_px
 
-from rt_hands import Camera, Hands2D, Rig
+from rt_hands import Camera, Hands2D, Rig, rig_detector
 from rt_hands.capture.source import Source
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
@@ -78,6 +78,20 @@ def test_nothing_to_see_is_nothing(standin_cpm) -> None:
     black = {camera: np.zeros((SIZE[1], SIZE[0], 3), np.uint8) for camera in PLACES_MM}
     found = RigDetector(rig(), Detector(cpm=standin_cpm))(black)
     assert not found.hands.present.any() and not any(view.present.any() for view in found.views.values())
+
+
+def test_leaving_frees_the_detector_it_made_and_no_other(standin_path, images, monkeypatch) -> None:
+    def own(**words) -> Detector:
+        return Detector("onnxruntime", str(standin_path), threads=1, **words)
+
+    monkeypatch.setattr(rig_detector, "Detector", own)
+    with RigDetector(rig()) as found:
+        assert found(images).hands.present.all()
+    with pytest.raises(InvalidInput, match="engine was closed"):
+        found(images)
+    with own() as detector:
+        RigDetector(rig(), detector).close()
+        assert detector(images["a"]).present.all()
 
 
 class Moments(Source):
