@@ -50,7 +50,7 @@ def test_a_reading_torn_between_two_hands_is_no_hand():
     found = {}
     for name, hand in {"whole": points, "torn": torn, "unsure": unsure}.items():
         read = Read(np.array([[hand, hand]]), there, crop, points)
-        found[name] = len(sightings(read, 0, Thresholds().found, Thresholds()))
+        found[name] = len(sightings(read, 0, Thresholds().found, Thresholds(), Thresholds().bone))
     assert found == {"whole": 2, "torn": 0, "unsure": 2}
 
 

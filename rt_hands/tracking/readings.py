@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +97,11 @@ def longest_bone(points_px: NDArray[np.floating], least_score: float) -> float:
     return _core.longest_way(points_px[1:N_JOINTS], 4, least_score)
 
 
-def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sighting]:
-    """The hands in one crop of a `Read` that reach a bar: 0, 1 or 2 sightings, one a side at most."""
+def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds, longest: float = inf) -> list[Sighting]:
+    """The hands in one crop of a `Read` that reach a bar: 0, 1 or 2 sightings, one a side at most.
+
+    longest: the most that a bone of a finger may measure, in sizes of the hand, see `Thresholds.bone`.
+    """
     found = []
     for side in range(N_HANDS):
         points = read.points_px[crop, side]
@@ -108,14 +112,17 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Sight
         box = box_of(points, limits.point_in_box)
         if box is None or box.size_px < bar.share * read.crops[crop].side:
             continue
-        if longest_bone(points, limits.point_in_box) <= bar.bone * box.size_px:
+        if longest == inf or longest_bone(points, limits.point_in_box) <= longest * box.size_px:
             found.append(Sighting(side, points, presence, peak, box))
     return found
 
 
-def hands_in(read: Read, crop: int, bar: Bar, limits: Thresholds) -> list[Spot]:
-    """The hands in one crop of a `Read` that reach a bar, a hand that could be either side by both sides together."""
-    return [s for s in spots(sightings(read, crop, bar.half, limits), limits) if s.reaches(bar)]
+def hands_in(read: Read, crop: int, bar: Bar, limits: Thresholds, longest: float = inf) -> list[Spot]:
+    """The hands in one crop of a `Read` that reach a bar, a hand that could be either side by both sides together.
+
+    longest: see `sightings`.
+    """
+    return [s for s in spots(sightings(read, crop, bar.half, limits, longest), limits) if s.reaches(bar)]
 
 
 def distance(a: Sighting, b: Sighting) -> float:

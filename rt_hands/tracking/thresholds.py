@@ -11,15 +11,12 @@ class Bar:
 
     presence: of the network's presence head, a probability. peak: median peak of the hand's 85 belief maps. share: of
     the crop's side that the hand must span; in a crop made for one hand it spans about 0.74, and where the network
-    sees none its points often gather in a clump, which shrinks with each crop round it. bone: the most that a
-    finger's bone may measure, in sizes of the hand. A reading torn between two hands has a longer one, as have 0.2 % of
-    the train hands (450 real, 700 rendered) that are read well and 37 % of those that are no hand or half another one.
+    sees none its points often gather in a clump, which shrinks with each crop round it.
     """
 
     presence: float
     peak: float
     share: float
-    bone: float = 0.7
 
     @property
     def half(self) -> Bar:
@@ -69,6 +66,11 @@ class Thresholds:
     same_hand_certain: float = 0.15
     """The same where one is a right and the other a left hand and both are all but certain: a hand that could be either
     has no such presence on both sides, and hands laid palm to palm come as near as 0.2."""
+    bone: float = 0.7
+    """Followed from frame to frame, a reading is no hand where a finger's bone is longer than this, in sizes of the
+    hand: it is torn between two hands, and the next crop round it holds both again. Of train hands (450 real, 700
+    rendered) 0.2 % of those read well have such a bone, 37 % of those that are no hand or half another one. In single
+    pictures, where nothing finds the hand a frame later, half a hand is worth more than none."""
     part_inside: float = 0.75
     part_size: float = 0.55
     """A reading is a part of a hand mistaken for a hand where this share of its box lies in that hand's box and it is

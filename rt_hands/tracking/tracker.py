@@ -215,7 +215,7 @@ class Tracker:
             bar = self.limits.kept
         elif not look.closer:
             bar = self.limits.hinted
-        return hands_in(read, crop, bar, self.limits)
+        return hands_in(read, crop, bar, self.limits, self.limits.bone)
 
     def _is_strong(self, spot: Spot, hand: int | None = None) -> bool:
         """Whether a spot is sure enough for a new hand: surer beside one that is there, all but certain upon it.
