@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -50,10 +50,7 @@ class JsonLines:
     def __init__(self, target: str) -> None:
         self.name = f"jsonl {target}"
         self._target = target
-        self._is_stdout = target == "-"
-        with _writing(target):
-            # Held open for as long as the consumer lives; `close` closes it.
-            self._file = sys.stdout if self._is_stdout else open(target, "w", encoding="utf-8")  # noqa: SIM115
+        self._file: TextIO | None = None
 
     def accept(self, result: Result) -> None:
         """Write one line a view, and one for the rig. Raises SourceError where that fails."""
@@ -61,15 +58,18 @@ class JsonLines:
         if result.rig is not None:
             records.append(as_rig_record(result.frames, result.rig.hands))
         with _writing(self._target):
+            # Not before the first result: a source that gives none leaves the file that is there.
+            if self._file is None:
+                self._file = sys.stdout if self._target == "-" else open(self._target, "w", encoding="utf-8")  # noqa: SIM115
             for record in records:
                 self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
     def close(self) -> None:
         """Flush stdout, close a file. Raises SourceError where what waits can't be written."""
         with _writing(self._target):
-            if self._is_stdout:
+            if self._file is sys.stdout:
                 self._file.flush()
-            else:
+            elif self._file is not None:
                 self._file.close()
 
 
@@ -118,17 +118,21 @@ class AnnotatedVideo:
 
     def __init__(self, path: str, options: ViewOptions | None = None) -> None:
         self.name = f"video {path}"
-        self._file = VideoFile(path)
+        self._path = path
+        self._file: VideoFile | None = None
         self._options = options or ViewOptions()
         self._canvas = Canvas()
 
     def accept(self, result: Result) -> None:
         """Draw and append."""
+        # Not opened before the first result: a source that gives none leaves the file that is there.
+        self._file = self._file or VideoFile(self._path)
         self._file.add(draw_result(result, self._options, self._canvas), result.frames.t_ns)
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class Worker:

@@ -120,6 +120,15 @@ def test_nothing_that_is_there_is_written_over(run, clip, tmp_path, capsys):
     assert (tmp_path / "rt_hands_live.mp4").is_file() and (tmp_path / "rt_hands_live_2.mp4").is_file()
 
 
+def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_path):
+    (tmp_path / "zero.jpg").touch()
+    for name in ("o.mp4", "o.jsonl"):
+        (tmp_path / name).write_bytes(b"mine")
+    words = ("--save", "o.mp4", "--jsonl", "o.jsonl", "--overwrite")
+    assert run("--source", "zero.jpg", "--no-window", *words) == 2
+    assert [(tmp_path / name).read_bytes() for name in ("o.mp4", "o.jsonl")] == [b"mine"] * 2
+
+
 def test_its_lines_are_read_as_hands(run, clip, tmp_path):
     assert run("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
     samples = load_hands(tmp_path / "o.jsonl")
