@@ -46,6 +46,7 @@ class SessionWriter:
 
     cameras: ids; files are named after them. rig: copied in. wait: a full queue makes `add` wait (files) instead of
     dropping and counting (cameras). settings: sentences on what cameras were asked for and gave.
+    A recording that ends without a picture is no session: its files, and a folder made for it, are removed.
     Raises SourceError where the folder holds anything, can't be written, or its disk is nearly full.
     """
 
@@ -67,7 +68,7 @@ class SessionWriter:
             raise InvalidInput(
                 f"A session needs cameras of different names; got {', '.join(cameras) or 'none'}."
             )
-        _new_folder(self.folder)
+        self._made_folder = _new_folder(self.folder)
         _check_space(self.folder, FREE_TO_START, "before the recording")
         encoder = encoder or capture_encoder(len(stems))
         self.info = SessionInfo(ClockAnchor.now(), encoder=str(encoder), settings=tuple(settings))
@@ -131,8 +132,18 @@ class SessionWriter:
             failures.append(error)
         if self._problem is not None:
             failures.insert(0, self._problem)
+        if not any(count.written for count in self.counts.values()):
+            self._remove()
         if failures:
             raise failures[0]
+
+    def _remove(self) -> None:
+        """The files of a recording without a picture."""
+        names = ["frames.csv", "session.json", "rig.toml", *(f"{file_stem(c)}.mp4" for c in self._writers)]
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+        if self._made_folder and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _finish(self) -> None:
         try:
@@ -265,7 +276,9 @@ class _CameraWriter:
             self._video.close()
 
 
-def _new_folder(folder: Path) -> None:
+def _new_folder(folder: Path) -> bool:
+    """Make it; whether it was not there before."""
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
@@ -277,6 +290,7 @@ def _new_folder(folder: Path) -> None:
         raise SourceError(
             f"{folder} is not empty; a session is never written over another. Give a new folder."
         )
+    return is_new
 
 
 def _check_space(folder: Path, wanted: int, when: str) -> None:
@@ -335,7 +349,7 @@ class Recorded(Source):
     """Another source, recorded beside: iterate it in its place. `dropped` is the other source's own.
 
     Frames that the reader of this source is too slow for are recorded too. Raises SourceError while iterated where the
-    recording fails; closing finishes the session.
+    recording fails, InvalidInput where the first pictures are not of the rig's sizes; closing finishes the session.
     """
 
     def __init__(self, source: Source, folder: str | Path, rig: Rig | None = None) -> None:
@@ -343,6 +357,7 @@ class Recorded(Source):
         self.name, self.cameras, self.still = source.name, source.cameras, source.still
         self.live, self.length = source.live, source.length
         self.clock_offset_ms = source.clock_offset_ms
+        self._rig = rig
         self._beside = Beside(source, folder, rig, wait=True)
         self.writer = self._beside.writer
 
@@ -356,7 +371,10 @@ class Recorded(Source):
         return self.source.now_ns()
 
     def __iter__(self) -> Iterator[FrameSet]:
-        for frames in self.source:
+        for i, frames in enumerate(self.source):
+            if self._rig is not None and i == 0:
+                for frame in frames.frames:
+                    self._rig[frame.camera].check_image(frame.size_px)
             self._beside.offer(frames)
             yield frames
         self.writer.check()

@@ -17,6 +17,7 @@ from standin import PaintedHand, picture, worst_px
 from test_cameras import FakeCapture, Scripted
 
 from rt_hands import live
+from rt_hands.camera import Camera, Rig
 from rt_hands.capture.devices import Device
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.source import Source
@@ -127,6 +128,15 @@ def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_pat
     words = ("--save", "o.mp4", "--jsonl", "o.jsonl", "--overwrite")
     assert run("--source", "zero.jpg", "--no-window", *words) == 2
     assert [(tmp_path / name).read_bytes() for name in ("o.mp4", "o.jsonl")] == [b"mine"] * 2
+
+
+def test_a_run_that_fails_at_its_start_leaves_nothing_behind(run, clip, tmp_path, capsys):
+    other = Camera("clip", (640, 480), np.eye(3), np.zeros(5), np.eye(4))
+    Rig((other,)).save(tmp_path / "rig.toml")
+    words = ("--rig", "rig.toml", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r")
+    assert run("--source", clip, "--no-window", *words) == 2
+    assert "the picture is 480x360, the calibration is for 640x480" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["rig.toml"]
 
 
 def test_its_lines_are_read_as_hands(run, clip, tmp_path):

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 from takes import COUNT, SIZE, STEP_NS, numbered, numbers, record, uneven_times, video_times_ns
 
 from rt_hands import recording
@@ -51,6 +52,16 @@ def test_a_file_is_recorded_frame_by_frame(tmp_path):
         assert len(list(source)) == 20
     with Session(tmp_path / "s") as session:
         assert [frames.cameras for frames in session] == [("a",), ("a", "b")] * 10
+
+
+def test_a_recording_without_a_picture_leaves_nothing(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new", tmp_path / "mine"):
+        with SessionWriter(folder, ("a", "b")) as writer:
+            assert (folder / "frames.csv").is_file()
+        command._report(writer, Console(stderr=True))
+        assert "No picture came" in capsys.readouterr().err
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_clock_offsets_are_added_once_on_the_way_through_a_recording(tmp_path):

@@ -167,6 +167,9 @@ class _Preview:
 
 def _report(writer: SessionWriter, console: Console) -> None:
     """What was recorded and what was not."""
+    if not any(count.written for count in writer.counts.values()):
+        console.print("No picture came, so no session was kept.")
+        return
     table = Table(title=f"{writer.folder}", title_justify="left")
     for column in ("camera", "frames", "s", "fps", "dropped here", "missed by the camera"):
         table.add_column(column, justify="left" if column == "camera" else "right")
