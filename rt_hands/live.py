@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
+from itertools import chain, combinations, count, islice
 from pathlib import Path
 from threading import Condition, Event
 from typing import Annotated, Literal
@@ -130,7 +130,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_files(options: Options) -> None:
-    """Raise InvalidInput for a file to write that is there already, or is one of those that are read."""
+    """Raise InvalidInput for a file to write that is there already, is read from, or is written twice."""
+    written = [
+        Path(name)
+        for name in (options.save, options.jsonl, options.rerun_file, options.record)
+        if name and name != "-"
+    ]
+    for one, other in combinations(written, 2):
+        if one.resolve() == other.resolve():
+            raise InvalidInput(f"{one} and {other}, both to be written, are the same file; give two names.")
     read = [Path(place) for word in options.source for place in (word, word.partition("=")[2]) if place]
     for name in (options.save, options.jsonl, options.rerun_file):
         path = Path(name) if name and name != "-" else None

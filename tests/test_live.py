@@ -139,6 +139,13 @@ def test_a_run_that_fails_at_its_start_leaves_nothing_behind(run, clip, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["rig.toml"]
 
 
+def test_two_outputs_of_one_name_are_refused(run, clip, capsys, tmp_path):
+    for words in (["--save", "o.mp4", "--jsonl", "./o.mp4"], ["--jsonl", "o", "--record", tmp_path / "o"]):
+        assert run("--source", clip, "--no-window", *words) == 2
+        assert "are the same file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_its_lines_are_read_as_hands(run, clip, tmp_path):
     assert run("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
     samples = load_hands(tmp_path / "o.jsonl")
