@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,11 +47,17 @@ def typed_number(text: str, what: str, least: float = 1) -> float:
 
 
 def check_target(path: Path | None) -> None:
-    """Raise SourceError where a file can't be written for want of its folder: before the work, not after it."""
-    if path is not None and not path.parent.is_dir():
+    """Raise SourceError where a file can't be written: no folder, no right, or a folder itself; before the work."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
         raise SourceError(
             f"{path} can't be written: there is no folder {path.parent}. Make it, or give another."
         )
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder; give the name of a file in it.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SourceError(f"{path} can't be written: you have no right to. Give another place.")
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

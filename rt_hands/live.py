@@ -30,7 +30,7 @@ from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
-from rt_hands.errors import InvalidInput, check_least, run_command
+from rt_hands.errors import InvalidInput, check_least, check_target, run_command
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline, Result
@@ -130,7 +130,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_files(options: Options) -> None:
-    """Raise InvalidInput for a file to write that is there already, is read from, or is written twice."""
+    """Raise InvalidInput for a file to write that is there already, is read from, or is written twice.
+
+    SourceError for one that can't be written.
+    """
     written = [
         Path(name)
         for name in (options.save, options.jsonl, options.rerun_file, options.record)
@@ -142,6 +145,7 @@ def _check_files(options: Options) -> None:
     read = [Path(place) for word in options.source for place in (word, word.partition("=")[2]) if place]
     for name in (options.save, options.jsonl, options.rerun_file):
         path = Path(name) if name and name != "-" else None
+        check_target(path)
         if path is None or not path.is_file():
             continue
         if any(path.resolve() in (place.resolve(), *_inside(place)) for place in read):

@@ -146,6 +146,23 @@ def test_two_outputs_of_one_name_are_refused(run, clip, capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--save", "my out/u.mp4"], "there is no folder my out"),
+        (["--jsonl", "no/dir/x.jsonl"], "there is no folder no/dir"),
+        (["--jsonl", "."], ". is a folder"),
+    ],
+)
+def test_names_that_cannot_be_written_are_told_before_the_network_is_loaded(
+    run, clip, words, sentence, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(live, "Cpm", None)
+    assert run("--source", clip, "--no-window", *words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_its_lines_are_read_as_hands(run, clip, tmp_path):
     assert run("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
     samples = load_hands(tmp_path / "o.jsonl")
