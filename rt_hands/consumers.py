@@ -7,15 +7,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event
 from typing import Any, Protocol, TextIO
 
+import cv2
 import numpy as np
 
 from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.errors import SourceError
+from rt_hands.paths import write_atomically
 from rt_hands.pipeline import Result
 from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
 
@@ -135,6 +138,26 @@ class AnnotatedVideo:
             self._file.close()
 
 
+class AnnotatedPicture:
+    """The picture of a single-picture source with the hands drawn on it, as .png or .jpg."""
+
+    def __init__(self, path: str, options: ViewOptions | None = None) -> None:
+        self.name = f"picture {path}"
+        self._path = Path(path)
+        self._options = options or ViewOptions()
+
+    def accept(self, result: Result) -> None:
+        """Draw and write."""
+        encoded = cv2.imencode(self._path.suffix, draw_result(result, self._options))[1]
+        try:
+            write_atomically(self._path, encoded.tobytes())
+        except OSError as error:
+            raise SourceError(f"{self._path} can't be written: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
 class Worker:
     """A consumer in its own thread.
 
@@ -198,4 +221,4 @@ def close_all(workers: Iterable[Worker]) -> None:
         raise failure
 
 
-__all__ = ["AnnotatedVideo", "Consumer", "JsonLines", "Worker", "as_record", "close_all"]
+__all__ = ["AnnotatedPicture", "AnnotatedVideo", "Consumer", "JsonLines", "Worker", "as_record", "close_all"]

@@ -24,7 +24,7 @@ from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import kept_offsets, read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
-from rt_hands.consumers import AnnotatedVideo, Consumer, JsonLines, Worker, close_all
+from rt_hands.consumers import AnnotatedPicture, AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
 from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
@@ -39,6 +39,8 @@ from rt_hands.recording import Recorded
 Switch = Literal["auto", "on", "off"]
 FALLBACK_FILE = "rt_hands_live.mp4"
 """Or with a number where that is there already."""
+FILM, PICTURES = ".mp4", (".png", ".jpg", ".jpeg")
+"""What --save writes, by its ending."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Options:
     window: bool = True
     """Show a window."""
     save: str | None = None
-    """Write an MP4 with the hands drawn on it."""
+    """Write an MP4 with the hands drawn on it; of a single picture also a .png or .jpg."""
     record: str | None = None
     """Record the frames as they came, cameras at their full rate, as a session in this new folder."""
     jsonl: str | None = None
@@ -123,6 +125,8 @@ def main(argv: Sequence[str]) -> int:
                 f"{option} is for several calibrated cameras: give --rig, or a session with one."
             )
         save = options.save
+        if save and Path(save).suffix.lower() in PICTURES and not (source.still and source.length == 1):
+            raise InvalidInput(f"--save {save} needs a single picture as its source; give a name in .mp4.")
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
         _run(options, source, save, rig, show=no_window is None)
@@ -143,6 +147,8 @@ def _check_files(options: Options) -> None:
         if one.resolve() == other.resolve():
             raise InvalidInput(f"{one} and {other}, both to be written, are the same file; give two names.")
     read = [Path(place) for word in options.source for place in (word, word.partition("=")[2]) if place]
+    if options.save and Path(options.save).suffix.lower() not in (FILM, *PICTURES):
+        raise InvalidInput(f"--save writes .mp4, or of a single picture .png or .jpg; got {options.save}.")
     for name in (options.save, options.jsonl, options.rerun_file):
         path = Path(name) if name and name != "-" else None
         check_target(path)
@@ -228,7 +234,8 @@ def _consumers(
     if options.jsonl:
         yield JsonLines(options.jsonl)
     if save:
-        yield AnnotatedVideo(save, _view_options(options, rig, cameras))
+        kind = AnnotatedPicture if Path(save).suffix.lower() in PICTURES else AnnotatedVideo
+        yield kind(save, _view_options(options, rig, cameras))
     if options.rerun or options.rerun_file:
         yield RerunView(rig, options.rerun_file)
 

@@ -152,6 +152,10 @@ def test_two_outputs_of_one_name_are_refused(run, clip, capsys, tmp_path):
         (["--save", "my out/u.mp4"], "there is no folder my out"),
         (["--jsonl", "no/dir/x.jsonl"], "there is no folder no/dir"),
         (["--jsonl", "."], ". is a folder"),
+        (["--save", "o.mkv"], "--save writes .mp4"),
+        (["--save", "o"], "--save writes .mp4"),
+        (["--save", "outdir/"], "--save writes .mp4"),
+        (["--save", "o.png"], "needs a single picture"),
     ],
 )
 def test_names_that_cannot_be_written_are_told_before_the_network_is_loaded(
@@ -161,6 +165,15 @@ def test_names_that_cannot_be_written_are_told_before_the_network_is_loaded(
     assert run("--source", clip, "--no-window", *words) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.JPG"])
+def test_a_single_picture_is_saved_as_a_picture(run, tmp_path, name):
+    painted = picture(*pair(0), size_px=SIZE)
+    cv2.imwrite(str(tmp_path / "hand.png"), painted)
+    assert run("--source", "hand.png", "--no-window", "--save", name) == 0
+    drawn = cv2.imread(str(tmp_path / name))
+    assert drawn.shape == painted.shape and (np.abs(drawn.astype(int) - painted) > 60).any(-1).mean() > 0.01
 
 
 def test_its_lines_are_read_as_hands(run, clip, tmp_path):
