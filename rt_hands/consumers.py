@@ -78,9 +78,11 @@ class JsonLines:
 
 @contextmanager
 def _writing(target: str) -> Iterator[None]:
-    """A full disk or a closed pipe is a SourceError."""
+    """A full disk is a SourceError; a reader of stdout that went away is for `run_command`."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         name = "stdout" if target == "-" else target
         raise SourceError(f"{name} can't be written: {error.strerror}.") from error

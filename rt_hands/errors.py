@@ -13,6 +13,10 @@ PLACES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 """No room, no right to write: nothing that the program could have known."""
 
 
+BROKEN_PIPE: Final = 141
+"""Exit code where the reader of stdout went away, as `| head` does: 128 + SIGPIPE, what a shell says of it."""
+
+
 class RtHandsError(Exception):
     """Base of everything rt_hands raises on purpose; commands print it as one sentence."""
 
@@ -64,12 +68,19 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     """Run a command's `main`; an RtHandsError becomes one line on stderr and exit code 2, Ctrl-C 130.
 
     So does a disk that is full or may not be written, wherever a command meets it; other OSErrors are mistakes of ours.
+    A reader of stdout that went away ends it quietly.
     """
     try:
-        return main(sys.argv[1:] if argv is None else argv)
+        code = main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
     except RtHandsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end, and would speak of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         if error.errno not in PLACES:
             raise

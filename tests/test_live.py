@@ -26,7 +26,7 @@ from rt_hands.capture.webcam import WebcamReader
 from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.window import Window
-from rt_hands.errors import InvalidInput, SourceError, run_command
+from rt_hands.errors import BROKEN_PIPE, InvalidInput, SourceError, run_command
 from rt_hands.formats import load_hands
 from rt_hands.pipeline import Pipeline
 from rt_hands.recording import Recorded
@@ -188,6 +188,22 @@ def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):
     assert run("--source", clip, "--no-window", "--jsonl", "-", "--max-frames", "3") == 0
     out = capsys.readouterr().out
     assert [json.loads(line)["index"] for line in out.splitlines()] == [0, 1, 2]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(standin_path, tmp_path):
+    """As `| head -1` does. In a process of its own: the end of the interpreter, too, must say nothing."""
+    for i in range(12):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture(*pair(i), size_px=SIZE))
+    words = ["--source", tmp_path, "--model", standin_path, "--engine", "onnxruntime", "--no-window"]
+    command = [sys.executable, "-m", "rt_hands.live", *map(str, words), "--jsonl", "-"]
+    root = Path(live.__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, text=True, **pipes) as process:
+        assert json.loads(process.stdout.readline())["index"] == 0
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == BROKEN_PIPE and "Error" not in said and "Traceback" not in said, said
 
 
 def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run, clip, tmp_path, capsys):
