@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -202,13 +202,16 @@ def _run(options: Options, source: Source, save: str | None, rig: Rig | None, sh
     recorded = Recorded(source, options.record, rig) if options.record else None
     pipeline = Pipeline(recorded or source, cpm, options.smooth, rig=rig)
     workers: list[Worker] = []
+    tally = _Tally()
+    results = tally.counted(islice(pipeline, options.max_frames))
     try:
         for consumer in _consumers(options, save, rig, source.cameras):
             workers.append(Worker(consumer, wait=not source.live))
         if show:
-            _show(pipeline, workers, options)
+            _show(results, pipeline, workers, options)
         else:
-            _process(pipeline, workers, options)
+            with _progress(pipeline, options) as advance:
+                _process(results, workers, advance)
     finally:
         # Files are finished by all of them, whichever fails first.
         with closing(cpm):
@@ -217,7 +220,31 @@ def _run(options: Options, source: Source, save: str | None, rig: Rig | None, sh
             finally:
                 if recorded is not None:
                     recorded.close()
-        _report(pipeline, workers, recorded)
+        _report(pipeline, workers, recorded, tally)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """In how many of the pictures, and of a rig's moments, hands were."""
+
+    pictures: int = 0
+    with_hands: int = 0
+    moments: int = 0
+    with_hands_3d: int = 0
+
+    def counted(self, results: Iterable[Result]) -> Iterator[Result]:
+        """The results, each counted."""
+        for result in results:
+            self.pictures += len(result.views)
+            self.with_hands += sum(bool(view.hands.present.any()) for view in result.views)
+            if result.rig is not None:
+                self.moments += 1
+                self.with_hands_3d += bool(result.rig.hands.present.any())
+            yield result
+
+    def __str__(self) -> str:
+        in_3d = f", 3D hands in {self.with_hands_3d} of {self.moments} moments" if self.moments else ""
+        return f"hands in {self.with_hands} of {self.pictures} pictures{in_3d}"
 
 
 def _view_options(
@@ -243,17 +270,17 @@ def _consumers(
 # --- without a window ---------------------------------------------------------------------------------------
 
 
-def _process(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> None:
-    """Every result to every consumer, with a progress bar on stderr."""
-    with _progress(pipeline, options) as advance:
-        for result in islice(pipeline, options.max_frames):
-            for worker in workers:
-                worker.offer(result)
-            advance()
+def _process(results: Iterable[Result], workers: Sequence[Worker], advance: Callable[[], None]) -> None:
+    """Every result to every consumer."""
+    for result in results:
+        for worker in workers:
+            worker.offer(result)
+        advance()
 
 
 @contextmanager
 def _progress(pipeline: Pipeline, options: Options) -> Iterator[Callable[[], None]]:
+    """A bar on stderr."""
     known = [n for n in (pipeline.source.length, options.max_frames) if n is not None]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -287,12 +314,12 @@ class _Newest:
         return result
 
 
-def _show(pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> None:
+def _show(results: Iterable[Result], pipeline: Pipeline, workers: Sequence[Worker], options: Options) -> None:
     """Inference in a thread, the window in this one; neither waits for the other."""
     newest, stop = _Newest(), Event()
 
     def work() -> None:
-        for result in islice(pipeline, options.max_frames):
+        for result in results:
             for worker in workers:
                 worker.offer(result)
             newest.put(result)
@@ -334,8 +361,8 @@ def _list_cameras() -> int:
     return 0
 
 
-def _report(pipeline: Pipeline, workers: Sequence[Worker], recorded: Recorded | None) -> None:
-    """Stage times and drops, on stderr."""
+def _report(pipeline: Pipeline, workers: Sequence[Worker], recorded: Recorded | None, tally: _Tally) -> None:
+    """Stage times, drops and in how many pictures hands were, on stderr."""
     clock = pipeline.clock
     frames = len(clock.durations_ms("track")) or len(clock.durations_ms("infer"))
     if not frames:
@@ -351,6 +378,7 @@ def _report(pipeline: Pipeline, workers: Sequence[Worker], recorded: Recorded | 
     if recorded is not None:
         drops.append((recorded.writer.name, recorded.writer.dropped))
     console.print("dropped: " + ", ".join(f"{name} {count}" for name, count in drops))
+    console.print(str(tally), highlight=False)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,17 @@ def test_a_reader_that_goes_away_ends_it_quietly(standin_path, tmp_path):
     assert process.returncode == BROKEN_PIPE and "Error" not in said and "Traceback" not in said, said
 
 
+def test_its_end_says_in_how_many_pictures_hands_were(run, clip, tmp_path, capsys):
+    for i in range(3):
+        hands = pair(i)[:1] if i else ()
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture(*hands, size_px=SIZE))
+    assert run("--source", tmp_path, "--no-window") == 0
+    assert "hands in 2 of 3 pictures" in capsys.readouterr().err
+    Rig((Camera("clip", SIZE, np.eye(3), np.zeros(5), np.eye(4)),)).save(tmp_path / "rig.toml")
+    assert run("--source", clip, "--no-window", "--rig", "rig.toml", "--max-frames", 4) == 0
+    assert "3D hands in 0 of 4 moments" in capsys.readouterr().err
+
+
 def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run, clip, tmp_path, capsys):
     assert run("--source", clip) == 0
     assert "No window: there is no display (DISPLAY is not set). Saving" in capsys.readouterr().err
