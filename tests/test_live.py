@@ -121,12 +121,13 @@ def test_nothing_that_is_there_is_written_over(run, clip, tmp_path, capsys):
     assert (tmp_path / "rt_hands_live.mp4").is_file() and (tmp_path / "rt_hands_live_2.mp4").is_file()
 
 
-def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_path):
+def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_path, capsys):
     (tmp_path / "zero.jpg").touch()
     for name in ("o.mp4", "o.jsonl"):
         (tmp_path / name).write_bytes(b"mine")
     words = ("--save", "o.mp4", "--jsonl", "o.jsonl", "--overwrite")
     assert run("--source", "zero.jpg", "--no-window", *words) == 2
+    assert capsys.readouterr().err.strip() == "error: zero.jpg is empty (0 bytes)."
     assert [(tmp_path / name).read_bytes() for name in ("o.mp4", "o.jsonl")] == [b"mine"] * 2
 
 

@@ -39,7 +39,7 @@ def read_image(path: Path) -> Image:
 
 
 class ImageSource(Source):
-    """Single pictures. Damaged ones are told of and skipped; SourceError where none is left."""
+    """Single pictures. Of several, damaged ones are told of and skipped; SourceError where none is left."""
 
     still = True
 
@@ -57,6 +57,8 @@ class ImageSource(Source):
             try:
                 image = read_image(path)
             except SourceError as error:
+                if len(self.paths) == 1:
+                    raise
                 self._notice(f"Skipped: {error}")
                 continue
             readable = True
