@@ -180,6 +180,7 @@ class Backwards(Source):
     def __init__(self, session: Session, first: int, last: int) -> None:
         self._session, self._first, self._last = session, first, last
         self.name, self.cameras, self.length = session.folder.name, session.cameras, last - first
+        self.still = len(session) == 1
 
     def __iter__(self) -> Iterator[FrameSet]:
         end, size = self._last, 1

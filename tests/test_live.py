@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -234,6 +235,22 @@ def test_folder_of_pictures_finds_hands_in_each(run, tmp_path):
     assert run("--source", tmp_path, "--no-window", "--jsonl", "o.jsonl") == 0
     found = lines(tmp_path / "o.jsonl")
     assert [line["present"] for line in found] == [[True, False]] * 3
+
+
+def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run, tmp_path):
+    painted = picture(*pair(0), size_px=SIZE)
+    rgb = av.VideoFrame.from_ndarray(painted, format="bgr24").reformat(format="rgb8")
+    with av.open(str(tmp_path / "one.gif"), "w") as container:
+        stream = container.add_stream("gif", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb8"
+        container.mux([*stream.encode(rgb), *stream.encode(None)])
+    cv2.imwrite(str(tmp_path / "one.png"), painted)
+    assert run("--source", "one.png", "--no-window", "--record", "r") == 0
+    for source in ("one.gif", "r"):
+        assert run("--source", source, "--no-window", "--jsonl", "o.jsonl", "--overwrite") == 0
+        (line,) = lines(tmp_path / "o.jsonl")
+        # Not both: the GIF's eight levels of red and green blur the painted hands.
+        assert any(line["present"]), source
 
 
 @pytest.mark.parametrize(

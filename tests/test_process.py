@@ -58,6 +58,15 @@ def run(standin_path):
     return command
 
 
+@pytest.mark.parametrize("words", [(), ("--quick",)])
+def test_a_session_of_one_picture_is_read_as_a_picture(run, tmp_path, words):
+    with SessionWriter(tmp_path / "one", ["cam"], wait=True) as writer:
+        writer.add(Frame(picture(*pair(0), size_px=SIZE), "cam", 0, 5_000_000_000))
+    assert run(tmp_path / "one", "--out", tmp_path / "o.csv", *words) == 0
+    (sample,) = load_hands(tmp_path / "o.csv")
+    assert sample.hands.present.all()
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,8 @@ class SessionSource(Source):
         self.sets: NDArray[np.int64] = bundle([self.times_ns[camera] for camera in self.cameras])
         if not len(self.sets):
             raise SourceError(f"{folder} holds no picture: the recording ended before the first was written.")
+        # A hand is confirmed by its second frame, which there is not.
+        self.still = len(self.sets) == 1
         self.first, self.last = first, last
         self._read = False
 

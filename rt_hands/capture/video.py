@@ -118,6 +118,8 @@ class VideoSource(Source):
         self.name = self._address
         self.cameras = (camera or Path(self._address).stem,)
         self.length = self._container.streams.video[0].frames or None
+        # A hand is confirmed by its second frame, which a GIF of one picture does not have.
+        self.still = self.length == 1
 
     def __iter__(self) -> Iterator[FrameSet]:
         index = -1
