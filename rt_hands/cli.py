@@ -1,10 +1,27 @@
-"""Commands with parts: `python -m rt_hands.bench core ...` runs `rt_hands.benchmarks.core.main`."""
+"""What commands share: parts (`bench core ...` runs `rt_hands.benchmarks.core.main`), and --source."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias
+
+import tyro
+
+from rt_hands.errors import InvalidInput
+
+Sources: TypeAlias = Annotated[
+    tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="WORD ...")
+]
+"""An option that takes one or several words and may be given several times; see `source_words`."""
+
+
+def source_words(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """All words of --source. Raises InvalidInput for one without any, as an empty variable of a shell leaves it."""
+    if not all(given):
+        raise InvalidInput("--source stands without a camera, file, folder or URL; give one or more.")
+    return tuple(word for words in given for word in words)
 
 
 def dispatch(command: str, parts: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import kept_offsets, read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
+from rt_hands.cli import Sources, source_words
 from rt_hands.consumers import AnnotatedPicture, AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
 from rt_hands.display.rerun_view import RerunView
@@ -47,9 +48,9 @@ FILM, PICTURES = ".mp4", (".png", ".jpg", ".jpeg")
 class Options:
     """Find both hands, 170 points, in real time, and show, save or stream them."""
 
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    source: Sources = ()
     """Webcam number, /dev/videoN or name; video file; picture or folder; rtsp:// or http:// URL; session folder;
-    `sample`. May be given several times for several cameras. Default: the first webcam, else the sample."""
+    `sample`. Several words, or several times, for several cameras. Default: the first webcam, else the sample."""
     rig: str | None = None
     """Calibration of several cameras (rig.toml or another program's file): hands in 3D, drawn back into every view.
     Sources are named after its cameras: --source ID=WORD. A session with a rig.toml brings its own."""
@@ -110,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
     rig = load_rig(options.rig) if options.rig else None
     given = told_offsets(rig) | offset_ms
     with open_source(
-        options.source,
+        source_words(options.source),
         realtime,
         options.camera,
         cameras=rig.ids if rig else (),
@@ -146,7 +147,12 @@ def _check_files(options: Options) -> None:
     for one, other in combinations(written, 2):
         if one.resolve() == other.resolve():
             raise InvalidInput(f"{one} and {other}, both to be written, are the same file; give two names.")
-    read = [Path(place) for word in options.source for place in (word, word.partition("=")[2]) if place]
+    read = [
+        Path(place)
+        for word in source_words(options.source)
+        for place in (word, word.partition("=")[2])
+        if place
+    ]
     if options.save and Path(options.save).suffix.lower() not in (FILM, *PICTURES):
         raise InvalidInput(f"--save writes .mp4, or of a single picture .png or .jpg; got {options.save}.")
     for name in (options.save, options.jsonl, options.rerun_file):

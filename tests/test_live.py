@@ -277,6 +277,19 @@ def test_faults_are_one_sentence_and_exit_code_2(
     assert sentence in line
 
 
+def test_several_sources_follow_one_option_or_one_each(run, clip, tmp_path):
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    for words in (["--source", clip, other], ["--source", clip, "--source", other]):
+        assert run(*words, "--no-window", "--jsonl", "o.jsonl", "--overwrite", "--max-frames", 1) == 0
+        assert [line["camera"] for line in lines(tmp_path / "o.jsonl")] == ["clip", "other"]
+
+
+def test_a_source_without_a_word_is_an_error(run, capsys):
+    assert run("--source", "--no-window") == 2
+    assert "--source stands without a camera" in capsys.readouterr().err
+
+
 def test_a_camera_without_a_display_asks_for_no_window(monkeypatch):
     class Camera(Painted):
         live = True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from rt_hands.capture.session_info import file_stem
 from rt_hands.capture.session_times import grab_times_ns
 from rt_hands.capture.source import Source
 from rt_hands.capture.webcam import WebcamSettings
+from rt_hands.cli import Sources, source_words
 from rt_hands.display.overlay import draw_status, tile
 from rt_hands.display.window import why_no_window
 from rt_hands.errors import InvalidInput, run_command
@@ -39,8 +40,8 @@ TITLE = "rt_hands capture"
 class Options:
     """Record one or several cameras: an MP4 each with true times, frames.csv, session.json, rig.toml."""
 
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Webcam number, /dev/videoN or name, or URL; may be given several times. Default: the first webcam."""
+    source: Sources = ()
+    """Webcam number, /dev/videoN or name, or URL; one or several. Default: the first webcam."""
     out: Path | None = None
     """Folder of the session, new or empty. Default: session_DATE_TIME here."""
     rig: str | None = None
@@ -60,14 +61,15 @@ def main(argv: Sequence[str]) -> int:
     )
     if options.seconds is not None and not options.seconds > 0:
         raise InvalidInput(f"--seconds is {options.seconds}; give more than 0.")
-    need_camera(options.source)
+    words = source_words(options.source)
+    need_camera(words)
     rig = load_rig(options.rig) if options.rig else None
     folder = options.out or default_folder()
     no_window = why_no_window() if options.window else "not asked for"
     console = Console(stderr=True)
     if options.window and no_window:
         console.print(f"No preview: {no_window}. Recording all the same.")
-    with open_source(options.source, settings=options.camera, cameras=rig.ids if rig else ()) as source:
+    with open_source(words, settings=options.camera, cameras=rig.ids if rig else ()) as source:
         _check_cameras(source)
         recorded = Recorded(source, folder, rig.subset(source.cameras) if rig else None)
         with _stoppable(lambda: _finish(recorded, console)):
