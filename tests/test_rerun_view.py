@@ -42,12 +42,16 @@ class Recorder:
     def __init__(self) -> None:
         self.logged: list[tuple[str, tuple[object, ...]]] = []
         self.closed = False
+        self.saved: list[str] = []
 
     def RecordingStream(self, _: str) -> Recorder:
         return self
 
     def log(self, path: str, *what: object, static: bool = False) -> None:
         self.logged.append((path, what))
+
+    def save(self, path: str) -> None:
+        self.saved.append(path)
 
     def disconnect(self) -> None:
         self.closed = True
@@ -62,9 +66,11 @@ def test_cameras_pictures_and_hands_are_logged(monkeypatch) -> None:
     kept, rig = Recorder(), ring_rig(3)
     monkeypatch.setitem(sys.modules, "rerun", kept)
     view = RerunView(rig, "x.rrd")
+    assert not kept.saved  # a file that is there is kept until a first result comes
     view.accept(result(rig))
     view.accept(result(rig, 1))
     view.close()
+    assert kept.saved == ["x.rrd"]
     paths = [path for path, _ in kept.logged]
     assert paths.count("world/cameras/cam_1") == 3  # its place once, two pictures
     assert (

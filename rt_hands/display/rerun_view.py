@@ -46,18 +46,23 @@ class RerunView:
         self._stream: Any = self._rr.RecordingStream("rt_hands")
         self._known: set[str] = set()
         self._rig = rig
+        self._to_begin = file
         if file is not None:
-            self._stream.save(file)
-        elif (reason := why_no_window()) is not None:
+            return
+        if (reason := why_no_window()) is not None:
             raise InvalidInput(
                 f"No rerun viewer: {reason}. Give --rerun-file hands.rrd and open it elsewhere."
             )
-        else:
-            self._stream.spawn()
-        self._stream.log("world", self._rr.ViewCoordinates.RDF, static=True)
+        self._stream.spawn()
+        self._log_axes()
 
     def accept(self, result: Result) -> None:
         """Log one moment."""
+        if self._to_begin is not None:
+            # Not before the first result: a source that gives none leaves the file that is there.
+            self._stream.save(self._to_begin)
+            self._to_begin = None
+            self._log_axes()
         self._stream.set_time("capture", duration=result.frames.t_ns * 1e-9)
         self._stream.set_time("frame", sequence=result.frames.index)
         for i, frame in enumerate(result.frames.frames):
@@ -70,6 +75,9 @@ class RerunView:
         """Send what waits, and finish the file."""
         self._stream.flush()
         self._stream.disconnect()
+
+    def _log_axes(self) -> None:
+        self._stream.log("world", self._rr.ViewCoordinates.RDF, static=True)
 
     def _log_picture(
         self, name: str, image: Image, camera: Camera | None, points_px: NDArray[np.float32]
