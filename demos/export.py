@@ -34,7 +34,8 @@ def main(argv):
                 samples.append(HandsSample(moment.index, moment.t_ns, result.rig.hands))
                 continue
             for frame, view in zip(moment.frames, result.views, strict=True):
-                samples.append(HandsSample(frame.index, frame.t_ns, view.hands, frame.camera))
+                picture = (frame.file, frame.size_px) if frame.file else ()
+                samples.append(HandsSample(frame.index, frame.t_ns, view.hands, frame.camera, *picture))
     export_hands(argv[1], samples)
     print(f"Saved {len(samples)} samples, {'3D' if rig else '2D'}, as {argv[1]}.")
     return 0

@@ -19,9 +19,9 @@ from rt_hands.pipeline import Pipeline
 
 
 def header():
-    """Time, camera, presence, then x, y, score of every point."""
+    """Time, camera, a picture's file, presence, then x, y, score of every point."""
     points = [f"{name}_{value}" for name in POINT_NAMES for value in ("x_px", "y_px", "score")]
-    return ["t_ns", "camera", "right_present", "left_present", *points]
+    return ["t_ns", "camera", "file", "right_present", "left_present", *points]
 
 
 def main(argv):
@@ -38,7 +38,8 @@ def main(argv):
             for frame, view in zip(result.frames.frames, result.views, strict=True):
                 values = np.round(view.hands.points_px.astype(float), 3).ravel().tolist()
                 cells = ["" if np.isnan(value) else value for value in values]
-                table.writerow([frame.t_ns, frame.camera, *view.hands.present.astype(int).tolist(), *cells])
+                present = view.hands.present.astype(int).tolist()
+                table.writerow([frame.t_ns, frame.camera, frame.file, *present, *cells])
     print(f"Saved {argv[1]}.")
     return 0
 

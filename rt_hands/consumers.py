@@ -44,7 +44,7 @@ class JsonLines:
     """One JSON object a line, for each frame of each camera, to a file or, for `-`, stdout.
 
     t_ns, camera, index, present [right, left], points: 170 x [x_px, y_px, score], or null where absent; before them
-    file, the picture's name, where the source is a folder of pictures.
+    file and size_px [width, height] of a picture that is a file of its own.
     With a rig the points are those that all views agree on, and one more line a moment has `points_world_mm`:
     170 x [x, y, z, score, residual_px, views], or null, and no camera.
     `rt_hands.formats` reads these files, of a rig what is in 3D.
@@ -109,7 +109,7 @@ def as_record(frame: Frame, hands: Hands2D) -> dict[str, Any]:
     points = np.round(hands.points_px.astype(float), 3)
     rows = [None if np.isnan(x) else [x, y, score] for x, y, score in points.tolist()]
     return {
-        **({"file": frame.file} if frame.file else {}),
+        **({"file": frame.file, "size_px": [*frame.size_px]} if frame.file else {}),
         "t_ns": frame.t_ns,
         "camera": frame.camera,
         "index": frame.index,

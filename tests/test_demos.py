@@ -85,7 +85,7 @@ def test_video_to_csv_writes_every_frame(clip, tmp_path):
     assert demo("video_to_csv").main([str(clip), str(tmp_path / "out.csv")]) == 0
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 12 and len(rows[0]) == 4 + 3 * len(POINT_NAMES)
+    assert len(rows) == 12 and len(rows[0]) == 5 + 3 * len(POINT_NAMES)
     assert [int(row["t_ns"]) for row in rows] == [40_000_000 * i for i in range(12)]
     assert rows[0]["right_wrist_x_px"] == "" and rows[-1]["left_wrist_x_px"] == ""
     x, y = hand(11).points_px()[0]
@@ -179,6 +179,21 @@ def test_export_is_read_back(clip, tmp_path, capsys, ending):
     samples = load_hands(out)
     assert [sample.t_ns for sample in samples] == [40_000_000 * i for i in range(6)]
     assert worst_px(samples[-1].hands, hand(5)) < 8
+
+
+@pytest.mark.parametrize("name", ["export", "video_to_csv"])
+def test_tables_of_a_folder_name_its_pictures(tmp_path, name):
+    from rt_hands.formats import load_hands
+
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / "photos" / f"{i}_0.png"), np.zeros((60 + i, 80, 3), np.uint8))
+    out = tmp_path / "o.csv"
+    assert demo(name).main([str(tmp_path / "photos"), str(out)]) == 0
+    with open(out, newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["0_0.png", "1_0.png"]
+    if name == "export":
+        assert [sample.size_px for sample in load_hands(out)] == [(80, 60), (80, 61)]
 
 
 def test_export_of_the_sample_is_3d(tmp_path, capsys):

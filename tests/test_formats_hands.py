@@ -47,8 +47,8 @@ def samples(three_d: bool, n: int = 4, step_ns: int = 33_333_333) -> list[HandsS
 
 
 def assert_same(before: list[HandsSample], after: list[HandsSample]) -> None:
-    assert [(s.frame, s.t_ns, s.camera, type(s.hands)) for s in before] == [
-        (s.frame, s.t_ns, s.camera, type(s.hands)) for s in after
+    assert [(s.frame, s.t_ns, s.camera, s.file, s.size_px, type(s.hands)) for s in before] == [
+        (s.frame, s.t_ns, s.camera, s.file, s.size_px, type(s.hands)) for s in after
     ]
     for a, b in zip(before, after, strict=True):
         for name in ("points_px", "present", "presence", "points_world_mm", "score", "residual_px", "views"):
@@ -97,6 +97,46 @@ def test_coco_order_visibility_and_boxes(tmp_path: Path) -> None:
     assert one["num_keypoints"] == len(seen)
     wrists = [e for e in data["categories"][0]["skeleton"] if 1 in e or 22 in e]
     assert len(wrists) == 10  # COCO's skeleton counts from 1
+
+
+def pictures(cameras: str = "aa") -> list[HandsSample]:
+    """Two pictures with names of their own and a frame without one; the second's size is not known."""
+    return [
+        HandsSample(0, 0, hands_2d(0), cameras[0], "00000_0.jpg", (84, 60)),
+        HandsSample(1, 10**9, hands_2d(1), cameras[1], "00001_0.jpg"),
+        HandsSample(2, 2 * 10**9, hands_2d(2), cameras[1]),
+    ]
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_tables_keep_the_names_and_sizes_of_pictures(tmp_path: Path, ending: str) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install 'rt_hands[export]')")
+    export_hands(tmp_path / f"hands.{ending}", pictures())
+    assert_same(pictures(), load_hands(tmp_path / f"hands.{ending}"))
+
+
+@pytest.mark.parametrize("size", ["x", "-3"])
+def test_a_size_that_is_none_is_a_sentence(tmp_path: Path, size: str) -> None:
+    export_hands(tmp_path / "h.csv", pictures())
+    damaged = (tmp_path / "h.csv").read_text().replace("jpg,84,", f"jpg,{size},")
+    (tmp_path / "h.csv").write_text(damaged)
+    with pytest.raises(InvalidInput, match="line 2"):
+        load_hands(tmp_path / "h.csv")
+
+
+def test_coco_names_the_pictures_that_there_are(tmp_path: Path) -> None:
+    export_hands(tmp_path / "h.json", pictures(), size_px=(384, 300))
+    images = json.loads((tmp_path / "h.json").read_text())["images"]
+    assert [i["file_name"] for i in images] == ["00000_0.jpg", "00001_0.jpg", "a/000002.jpg"]
+    assert [(i["width"], i["height"]) for i in images] == [(84, 60), (384, 300), (384, 300)]
+
+
+def test_coco_tells_equal_names_of_two_cameras_apart(tmp_path: Path) -> None:
+    of_two = [HandsSample(0, 0, hands_2d(0), camera, "0.jpg") for camera in ("left", "right")]
+    export_hands(tmp_path / "h.json", of_two)
+    images = json.loads((tmp_path / "h.json").read_text())["images"]
+    assert [i["file_name"] for i in images] == ["left/0.jpg", "right/0.jpg"]
 
 
 def test_c3d_as_its_own_library_reads_it(tmp_path: Path) -> None:

@@ -235,6 +235,8 @@ def test_folder_of_pictures_finds_hands_in_each(run, tmp_path):
     assert run("--source", tmp_path, "--no-window", "--jsonl", "o.jsonl") == 0
     found = lines(tmp_path / "o.jsonl")
     assert [line["present"] for line in found] == [[True, False]] * 3
+    samples = load_hands(tmp_path / "o.jsonl")
+    assert [(s.file, s.size_px) for s in samples] == [(f"{i}.png", (480 + 60 * i, 360)) for i in range(3)]
 
 
 def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run, tmp_path):

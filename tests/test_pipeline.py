@@ -175,7 +175,11 @@ def test_records_are_strict_json(results):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["points"] == [None] * 170 and "file" not in record
     named = replace(result.frames.frames[0], file="a.png")
-    assert as_record(named, result.shown(0)) == {"file": "a.png", **record}
+    assert as_record(named, result.shown(0)) == {
+        "file": "a.png",
+        "size_px": [*named.size_px],
+        **record,
+    }
 
 
 def test_json_lines_to_stdout_leave_it_open(monkeypatch, results):

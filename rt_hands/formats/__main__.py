@@ -39,7 +39,7 @@ class Convert:
     unit: str | None = None
     """mm, cm or m of a file that does not say it."""
     size_px: tuple[int, int] | None = None
-    """Width and height of the pictures, for a calibration without them, and for COCO."""
+    """Width and height of the pictures, for a calibration without them, and for COCO where the table has none."""
     capture: str | None = None
     """Capture of an InterHand2.6M file."""
     camera: str | None = None

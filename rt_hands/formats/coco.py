@@ -62,20 +62,35 @@ def _annotation(number: int, hands: Hands2D) -> dict[str, Any]:
     }
 
 
-def _image(number: int, sample: HandsSample, size_px: tuple[int, int] | None) -> dict[str, Any]:
-    camera = f"{sample.camera}/" if sample.camera else ""
+def _file_names(samples: Sequence[HandsSample]) -> list[str]:
+    """Of the pictures: their own, below the camera's folder where two cameras share one; else made up."""
+    cameras: dict[str, set[str]] = {}
+    for sample in samples:
+        cameras.setdefault(sample.file, set()).add(sample.camera)
+    shared = any(len(of_file) > 1 for file, of_file in cameras.items() if file)
+    names = []
+    for sample in samples:
+        folder = f"{sample.camera}/" if sample.camera and (shared or not sample.file) else ""
+        names.append(f"{folder}{sample.file or f'{sample.frame:06d}.jpg'}")
+    return names
+
+
+def _image(
+    number: int, sample: HandsSample, file_name: str, size_px: tuple[int, int] | None
+) -> dict[str, Any]:
     image = {
         "id": number,
-        "file_name": f"{camera}{sample.frame:06d}.jpg",
+        "file_name": file_name,
         "frame": sample.frame,
         "t_ns": sample.t_ns,
         "camera": sample.camera,
     }
+    size_px = sample.size_px or size_px
     return image if size_px is None else {**image, "width": size_px[0], "height": size_px[1]}
 
 
 def write(path: Path, samples: Sequence[HandsSample], size_px: tuple[int, int] | None) -> None:
-    """A COCO keypoints file: images, annotations, one category `hands`."""
+    """A COCO keypoints file: images, annotations, one category `hands`. size_px: of samples that have none."""
     skeleton = [[a + h * N_JOINTS + 1, b + h * N_JOINTS + 1] for h in (0, 1) for a, b in JOINT_BONES]
     category = {
         "id": 1,
@@ -87,7 +102,10 @@ def write(path: Path, samples: Sequence[HandsSample], size_px: tuple[int, int] |
     annotated = [(i, s.hands) for i, s in enumerate(samples) if isinstance(s.hands, Hands2D)]
     data = {
         "info": {"description": "rt_hands export; pixel centres at whole numbers"},
-        "images": [_image(i, s, size_px) for i, s in enumerate(samples)],
+        "images": [
+            _image(i, s, name, size_px)
+            for i, (s, name) in enumerate(zip(samples, _file_names(samples), strict=True))
+        ],
         "annotations": [_annotation(i, hands) for i, hands in annotated if hands.present.any()],
         "categories": [category],
     }

@@ -3,6 +3,7 @@
 Tables are wide: a row a sample, columns frame, t_ns, camera, right_present, left_present, right_presence,
 left_presence, then for each point its values, e.g. right_wrist_x_px, right_wrist_y_px, right_wrist_score (2D) or
 right_wrist_x_mm, _y_mm, _z_mm, _score, _residual_px, _views (3D). Absent is an empty cell (NaN) with score 0.
+Where pictures have names of their own, columns file, width_px, height_px come before the points.
 """
 
 from __future__ import annotations
@@ -21,16 +22,22 @@ Hands = Hands2D | Hands3D
 FIELDS_2D = ("x_px", "y_px", "score")
 FIELDS_3D = ("x_mm", "y_mm", "z_mm", "score", "residual_px", "views")
 HEAD = ("frame", "t_ns", "camera", *(f"{h}_present" for h in HANDS), *(f"{h}_presence" for h in HANDS))
+PICTURE = ("file", "width_px", "height_px")
 
 
 @dataclass(frozen=True)
 class HandsSample:
-    """Hands of one moment: frame index, t_ns, and for 2D the camera's id (3D: "")."""
+    """Hands of one moment: frame index, t_ns, and for 2D the camera's id (3D: "").
+
+    file: the name of a picture that is a file of its own. size_px: its (width, height), where known.
+    """
 
     frame: int
     t_ns: int
     hands: Hands
     camera: str = ""
+    file: str = ""
+    size_px: tuple[int, int] | None = None
 
 
 def is_3d(samples: Sequence[HandsSample]) -> bool:
@@ -76,7 +83,8 @@ def export_hands(
 ) -> None:
     """Write hands in the format that the file's ending names, atomically.
 
-    .csv, .parquet, .jsonl: 2D or 3D, everything kept. .json: COCO keypoints, 2D, with the pictures' size_px if known.
+    .csv, .parquet, .jsonl: 2D or 3D, everything kept. .json: COCO keypoints, 2D; size_px: of pictures whose sample
+    has none.
     .c3d: 3D in mm, on an even time grid. Raises InvalidInput, or MissingPart with the pip line that mends it.
     """
     from rt_hands.formats import c3d, coco, tables

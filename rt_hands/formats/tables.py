@@ -16,6 +16,7 @@ from rt_hands.formats.hands import (
     FIELDS_2D,
     FIELDS_3D,
     HEAD,
+    PICTURE,
     HandsSample,
     columns,
     hands_from,
@@ -35,6 +36,24 @@ def _head(sample: HandsSample) -> list[Any]:
     return [sample.frame, sample.t_ns, sample.camera, *map(bool, hands.present), *map(float, presence(hands))]
 
 
+def _has_pictures(samples: Sequence[HandsSample]) -> bool:
+    return any(sample.file or sample.size_px for sample in samples)
+
+
+def _picture(sample: HandsSample) -> list[Any]:
+    return [sample.file, *(sample.size_px or (None, None))]
+
+
+def _named(file: str = "", width: Any = None, height: Any = None) -> tuple[str, tuple[int, int] | None]:
+    """A sample's file and size_px of their cells, None or empty where unknown; raises ValueError for no size."""
+    if width in (None, "") and height in (None, ""):
+        return str(file or ""), None
+    size_px = int(width), int(height)
+    if min(size_px) < 1:
+        raise ValueError(size_px)
+    return str(file or ""), size_px
+
+
 def _cell(value: float) -> str:
     return "" if np.isnan(value) else repr(float(value))
 
@@ -43,19 +62,22 @@ def write_csv(path: Path, samples: Sequence[HandsSample]) -> None:
     """Wide CSV, a row a sample; floats in their shortest exact form, absent as an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*HEAD, *columns(is_3d(samples))])
+    pictures = _has_pictures(samples)
+    writer.writerow([*HEAD, *(PICTURE if pictures else ()), *columns(is_3d(samples))])
     for sample in samples:
         head = _head(sample)
         head[3:5] = [int(v) for v in head[3:5]]
+        head += _picture(sample) if pictures else []
         writer.writerow([*head, *map(_cell, point_values(sample.hands).ravel())])
     write_atomically(path, text.getvalue().encode())
 
 
-def _fields_of(header: Sequence[str], path: Path) -> int:
-    """Values a point, from the column names."""
-    for three_d, names in ((False, FIELDS_2D), (True, FIELDS_3D)):
-        if list(header) == [*HEAD, *columns(three_d)]:
-            return len(names)
+def _fields_of(header: Sequence[str], path: Path) -> tuple[int, int]:
+    """Columns before the points, and values a point, from the column names."""
+    for head in (HEAD, HEAD + PICTURE):
+        for three_d, names in ((False, FIELDS_2D), (True, FIELDS_3D)):
+            if list(header) == [*head, *columns(three_d)]:
+                return len(head), len(names)
     raise InvalidInput(f"'{path}' has not the columns of an rt_hands export (frame, t_ns, camera, ...).")
 
 
@@ -71,12 +93,13 @@ def read_csv(path: Path) -> list[HandsSample]:
     """Samples of a wide CSV."""
     rows = _rows(path)
     _, header = next(rows, (0, []))
-    n, samples = _fields_of(header, path), []
+    (first, n), samples = _fields_of(header, path), []
     for line, row in rows:
         try:
-            values = np.array([float(v) if v else np.nan for v in row[len(HEAD) :]]).reshape(N_POINTS, n)
+            values = np.array([float(v) if v else np.nan for v in row[first:]]).reshape(N_POINTS, n)
             flags, odds = [bool(int(v)) for v in row[3:5]], [float(v) for v in row[5:7]]
-            samples.append(HandsSample(int(row[0]), int(row[1]), hands_from(values, flags, odds), row[2]))
+            hands, picture = hands_from(values, flags, odds), _named(*row[len(HEAD) : first])
+            samples.append(HandsSample(int(row[0]), int(row[1]), hands, row[2], *picture))
         except _BAD:
             raise InvalidInput(f"'{path}', line {line}: a cell is missing or is not a number.") from None
     return samples
@@ -100,6 +123,10 @@ def write_parquet(path: Path, samples: Sequence[HandsSample]) -> None:
     heads = list(zip(*map(_head, samples), strict=True))
     kinds = [pa.int64(), pa.int64(), pa.string(), pa.bool_(), pa.bool_(), pa.float32(), pa.float32()]
     data = {name: pa.array(v, kind) for name, v, kind in zip(HEAD, heads, kinds, strict=True)}
+    if _has_pictures(samples):
+        cells = zip(*map(_picture, samples), strict=True)
+        kinds = [pa.string(), pa.int64(), pa.int64()]
+        data |= {name: pa.array(v, kind) for name, v, kind in zip(PICTURE, cells, kinds, strict=True)}
     values = np.stack([point_values(s.hands).ravel() for s in samples])
     for i, name in enumerate(columns(three_d)):
         exact = name.endswith("_mm")
@@ -114,12 +141,14 @@ def read_parquet(path: Path) -> list[HandsSample]:
     pa = _pyarrow()
     try:
         table = pa.parquet.read_table(path)
-        n = _fields_of(table.column_names, path)
-        numbers = [table.column(c).to_numpy().astype(np.float64) for c in table.column_names[len(HEAD) :]]
-        heads = zip(*(table.column(c).to_pylist() for c in HEAD), strict=True)
+        first, n = _fields_of(table.column_names, path)
+        numbers = [table.column(c).to_numpy().astype(np.float64) for c in table.column_names[first:]]
+        heads = zip(*(table.column(c).to_pylist() for c in table.column_names[:first]), strict=True)
         values = np.stack(numbers, axis=1).reshape(-1, N_POINTS, n)
         return [
-            HandsSample(int(h[0]), int(h[1]), hands_from(v, h[3:5], h[5:7]), str(h[2]))
+            HandsSample(
+                int(h[0]), int(h[1]), hands_from(v, h[3:5], h[5:7]), str(h[2]), *_named(*h[len(HEAD) :])
+            )
             for h, v in zip(heads, values, strict=True)
         ]
     except InvalidInput:
@@ -136,6 +165,8 @@ def write_jsonl(path: Path, samples: Sequence[HandsSample]) -> None:
         head = _head(sample)
         points = [[None if np.isnan(v) else float(v) for v in p] for p in point_values(sample.hands)]
         names = dict(zip(HEAD[:3], head[:3], strict=True))
+        names |= {"file": sample.file} if sample.file else {}
+        names |= {"size_px": sample.size_px} if sample.size_px else {}
         lines.append(
             json.dumps(
                 {**names, "present": head[3:5], "presence": head[5:7], "fields": fields, "points": points},
@@ -162,11 +193,18 @@ def read_jsonl(path: Path) -> list[HandsSample]:
             if values.shape not in ((N_POINTS, len(FIELDS_2D)), (N_POINTS, len(FIELDS_3D))):
                 raise ValueError(values.shape)
             hands = hands_from(values, row["present"], row["presence"])
-            samples.append(HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"])))
+            samples.append(
+                HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"]), *_named_in(row))
+            )
         except _BAD:
             raise InvalidInput(f"'{path}', line {number}: not a line that rt_hands wrote.") from None
     in_3d = [sample for sample in samples if isinstance(sample.hands, Hands3D)]
     return in_3d if 0 < len(in_3d) < len(samples) else samples
+
+
+def _named_in(row: dict[str, Any]) -> tuple[str, tuple[int, int] | None]:
+    width, height = row.get("size_px", (None, None))
+    return _named(row.get("file", ""), width, height)
 
 
 def _of_live(row: dict[str, Any]) -> HandsSample:
@@ -176,4 +214,5 @@ def _of_live(row: dict[str, Any]) -> HandsSample:
     points = [point or absent for point in row["points_world_mm" if three_d else "points"]]
     values = np.array(points, np.float64).reshape(N_POINTS, len(absent))
     hands = hands_from(values, row["present"], [float(there) for there in row["present"]])
-    return HandsSample(int(row["index"]), int(row["t_ns"]), hands, str(row.get("camera", "")))
+    camera = str(row.get("camera", ""))
+    return HandsSample(int(row["index"]), int(row["t_ns"]), hands, camera, *_named_in(row))
