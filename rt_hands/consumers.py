@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event
@@ -24,6 +25,9 @@ from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
 
 QUEUE = 8
 """Results that may wait for one consumer: a quarter of a second of a camera, 25 MB of 720p pictures."""
+
+STILL_PX = 960
+"""Longer side, at least, of a video of pictures: the first may be the smallest, and all are fitted to it."""
 
 
 class Consumer(Protocol):
@@ -130,6 +134,11 @@ class AnnotatedVideo:
 
     def accept(self, result: Result) -> None:
         """Draw and append."""
+        first = result.frames.frames[0]
+        if first.file and self._options.view_px is None:
+            grown = max(1.0, STILL_PX / max(first.size_px))
+            view_px = (round(first.size_px[0] * grown), round(first.size_px[1] * grown))
+            self._options = replace(self._options, view_px=view_px)
         # Not opened before the first result: a source that gives none leaves the file that is there.
         self._file = self._file or VideoFile(self._path)
         self._file.add(draw_result(result, self._options, self._canvas), result.frames.t_ns)

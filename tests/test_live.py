@@ -255,6 +255,19 @@ def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run, tmp_path):
         assert any(line["present"]), source
 
 
+def test_a_small_first_picture_does_not_make_the_video_small(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, size in enumerate(((84, 63), (400, 300), (300, 400))):
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), np.full((size[1], size[0], 3), 90, np.uint8))
+    assert run("--source", tmp_path / "in", "--no-window", "--save", "o.mp4") == 0
+    with VideoSource(tmp_path / "o.mp4") as source:
+        films = [frames.frames[0].image_bgr for frames in source]
+    assert [film.shape for film in films] == [(720, 960, 3)] * 3
+    # Grey where the picture is, black beside it; the whole picture as large as fits.
+    filled = [float((film[700] > 45).all(-1).mean()) for film in films]
+    np.testing.assert_allclose(filled, [1, 1, 540 / 960], atol=0.02)
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [

@@ -33,6 +33,8 @@ class ViewOptions:
     """With a rig: one more tile with the hands in 3D, its camera circling slowly."""
     cameras: tuple[str, ...] = ()
     """All cameras of the source: each keeps its tile, black while it is absent. Else those that are there share it."""
+    view_px: tuple[int, int] | None = None
+    """(width, height) of a single view, or of one of few; default: that of the first."""
 
 
 class Canvas:
@@ -60,7 +62,7 @@ def draw_result(result: Result, options: ViewOptions | None = None, canvas: Canv
     cameras = options.cameras or result.frames.cameras
     world_tile = options.world is not None and (result.rig is not None or bool(options.cameras))
     tiles = len(cameras) + world_tile
-    tiling = Tiling.of(tiles, frames[0].size_px)
+    tiling = Tiling.of(tiles, options.view_px or frames[0].size_px)
     out = (canvas or Canvas()).prepared(tiling, tiles)
     places = [cameras.index(camera) for camera in result.frames.cameras]
     for absent in set(range(len(cameras))).difference(places):
