@@ -64,6 +64,18 @@ def check_target(path: Path | None) -> None:
         raise SourceError(f"{path} can't be written: you have no right to. Give another place.")
 
 
+def check_folder(path: Path | None) -> None:
+    """Make a folder to write into, before the work, not after it. Raises SourceError where it can't be made."""
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"The folder {path} can't be made: {error.strerror}. Give one in another place."
+        ) from error
+
+
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a command's `main`; an RtHandsError becomes one line on stderr and exit code 2, Ctrl-C 130.
 

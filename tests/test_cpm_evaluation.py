@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.evaluation import cpm, decoders, real_hands, rendered, sheets
 from rt_hands.layout import N_POINTS
 from rt_hands.types import Hands2D
@@ -144,6 +144,18 @@ def test_command_draws_a_folder(tmp_path: Path, standin_path: Path) -> None:
     options = ["--images", str(tmp_path), "--model", str(standin_path), "--engine", "onnxruntime"]
     assert cpm.main([*options, "--sheets", str(tmp_path / "out"), "--threads", "1"]) == 0
     assert (tmp_path / "out" / "images_00.png").is_file()
+
+
+@pytest.mark.parametrize("part", ["--images", "--parts"])
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for work in ("Detector", "Cpm"):
+        monkeypatch.setattr(cpm, work, lambda *_: pytest.fail("The work has begun."))
+    words = [part, str(tmp_path) if part == "--images" else "real"]
+    with pytest.raises(SourceError, match=r"file/sheets can't be made"):
+        cpm.main([*words, "--sheets", str(tmp_path / "file" / "sheets")])
 
 
 def test_the_table_takes_networks_from_elsewhere(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, check_least, check_target
+from rt_hands.errors import InvalidInput, check_folder, check_least, check_target
 from rt_hands.evaluation import real_hands, rendered, sheets
 from rt_hands.evaluation.decoders import DECODERS
 from rt_hands.inference.cpm import Cpm
@@ -269,6 +269,7 @@ def main(argv: Sequence[str]) -> int:
     check_least("--rendered", options.rendered)
     check_least("--limit", options.limit, 0)
     if options.images is not None:
+        check_folder(options.sheets)
         draw_folder(options, console)
         return 0
     unknown = [part for part in options.parts if part not in PARTS]
@@ -276,6 +277,8 @@ def main(argv: Sequence[str]) -> int:
         raise InvalidInput(f"There is no part '{unknown[0]}' to evaluate. Parts: {', '.join(PARTS)}.")
     for path in options.networks:
         find_model(str(path))
+    if "real" in options.parts:
+        check_folder(options.sheets)
     report = {part: PARTS[part](options, console) for part in options.parts}
     if options.json is not None:
         options.json.write_text(json.dumps(_no_nan(flat_figures(report)), indent=1) + "\n", encoding="utf-8")

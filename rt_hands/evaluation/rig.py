@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, check_least, check_target
+from rt_hands.errors import InvalidInput, check_folder, check_least, check_target
 from rt_hands.evaluation.rig_real import evaluate_real, real_figures
 from rt_hands.evaluation.rig_rendered import (
     FUSIONS,
@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
     for name, value, least in (("scenes", options.scenes, 0), ("rounds", options.rounds, 0)):
         check_least(f"--{name}", value, least)
     check_least("--max-frames", options.max_frames)
+    check_folder(options.pictures)
     figures: dict[str, float] = {}
     with_network = options.noise_px is None or options.rig is not None
     cpm = Cpm.load(options.model, options.engine, options.threads) if with_network else None
