@@ -146,11 +146,39 @@ def test_command_draws_a_folder(tmp_path: Path, standin_path: Path) -> None:
     assert (tmp_path / "out" / "images_00.png").is_file()
 
 
+def test_command_reads_pictures_as_live_does(
+    tmp_path: Path, standin_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    cv2.imwrite(str(folder / "a.tif"), picture)
+    cv2.imwrite(str(folder / "deeper" / "b.PNG"), picture)
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    options = ["--model", str(standin_path), "--engine", "onnxruntime", "--sheets", str(tmp_path / "out")]
+    assert cpm.main([*options, "--images", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "2 pictures on 1 sheets" in said and "cut.jpg is no picture that can be decoded" in said
+    assert cpm.main([*options, "--images", str(folder / "a.tif")]) == 0
+    assert "1 pictures on 1 sheets" in capsys.readouterr().out
+
+
+def test_pictures_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    words = ["--sheets", str(tmp_path / "out"), "--images"]
+    with pytest.raises(SourceError, match="There is no file or folder .*gone"):
+        cpm.main([*words, str(tmp_path / "gone")])
+    with pytest.raises(SourceError, match=r"holds no pictures \(\.jpg, .*\.tiff\)"):
+        cpm.main([*words, str(tmp_path)])
+
+
 @pytest.mark.parametrize("part", ["--images", "--parts"])
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((90, 120, 3), np.uint8))
     for work in ("Detector", "Cpm"):
         monkeypatch.setattr(cpm, work, lambda *_: pytest.fail("The work has begun."))
     words = [part, str(tmp_path) if part == "--images" else "real"]

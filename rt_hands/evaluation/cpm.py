@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from rt_hands.capture.images import SUFFIXES, read_image
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, check_folder, check_least, check_target
+from rt_hands.errors import InvalidInput, SourceError, check_folder, check_least, check_target
 from rt_hands.evaluation import real_hands, rendered, sheets
 from rt_hands.evaluation.decoders import DECODERS
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.layout import N_POINTS
-from rt_hands.paths import weights_dir
+from rt_hands.paths import natural_key, weights_dir
 from rt_hands.tracking.crops import search_crops
 from rt_hands.tracking.readings import HandsBuilder
 from rt_hands.types import Hands2D, Image
@@ -34,7 +35,6 @@ SOURCE_TABLE = {
 }
 KEYS = ("train_one_px", "train_two_px", "test_one_px", "test_two_px")
 NETWORKS = ("cpm_light", "cpm_light_int8", "cpm_quality", "cpm3", "cpm6", "resnet34")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 WHOLE_PRESENCE = 0.5
 
 
@@ -218,24 +218,35 @@ def _write_real_sheets(folder: Path, results: list[real_hands.PictureResult], co
 
 
 def draw_folder(options: Options, console: Console) -> None:
-    """Predictions of the detector on every picture of a folder."""
+    """Predictions of the detector on a picture, or on every picture of a folder and those below it."""
     assert options.images is not None
-    paths = sorted(p for p in options.images.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise InvalidInput(f"No pictures in '{options.images}' ({', '.join(SUFFIXES)}).")
+    paths = _pictures(options.images)
+    check_folder(options.sheets)
     detector = Detector(options.engine, options.model, options.threads)
     tiles = []
     for path in track(paths, "detecting", console=console):
         try:
-            image = real_hands.load_image(path)
-        except InvalidInput as error:
-            console.print(f"left out: {error}", soft_wrap=True)
+            image = read_image(path)
+        except SourceError as error:
+            console.print(f"Skipped: {error}", soft_wrap=True)
             continue
         tiles.append(sheets.tile(image, detector(image).points_px, path.name))
     if not tiles:
-        raise InvalidInput(f"None of the {len(paths)} pictures in '{options.images}' can be read.")
+        raise SourceError(f"None of the {len(paths)} pictures in {options.images} can be read.")
     pages = sheets.write_sheets(options.sheets, "images", tiles)
     console.print(f"{len(tiles)} pictures on {len(pages)} sheets: {options.sheets}")
+
+
+def _pictures(path: Path) -> list[Path]:
+    """The picture itself, or all of a folder and those below it, in natural order."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise SourceError(f"There is no file or folder {path}.")
+    found = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
+    if not found:
+        raise SourceError(f"The folder {path} holds no pictures ({', '.join(SUFFIXES)}).")
+    return sorted(found, key=lambda p: natural_key(str(p)))
 
 
 def flat_figures(report: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +280,6 @@ def main(argv: Sequence[str]) -> int:
     check_least("--rendered", options.rendered)
     check_least("--limit", options.limit, 0)
     if options.images is not None:
-        check_folder(options.sheets)
         draw_folder(options, console)
         return 0
     unknown = [part for part in options.parts if part not in PARTS]
