@@ -6,6 +6,7 @@ know every option that the page uses. Links and pictures must be there.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
@@ -122,6 +123,26 @@ def test_help_knows_every_option(command, capsys, monkeypatch):
     for word in words:
         if word.startswith("--") and word != "--help":
             assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{command}: no option {word}"
+
+
+def undescribed(source: str) -> list[str]:
+    """Options without a line of help: fields of the classes given to `tyro.cli` that no string follows."""
+    parsed = ast.parse(source)
+    asked = set(re.findall(r"tyro\.cli\(\s*(\w+),", source))
+    classes = [node for node in parsed.body if isinstance(node, ast.ClassDef) and node.name in asked]
+    missing = []
+    for node in classes:
+        for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and not isinstance(after, ast.Expr):
+                missing.append(ast.unparse(field.target))
+    return missing
+
+
+@pytest.mark.parametrize("folder", ["", "benchmarks", "evaluation", "formats", "training"])
+def test_every_option_has_its_line_of_help(folder):
+    modules = sorted((ROOT / "rt_hands" / folder).glob("*.py"))
+    missing = {path.name: undescribed(path.read_text(encoding="utf-8")) for path in modules}
+    assert not {name: options for name, options in missing.items() if options}
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,11 @@ class Options:
     last: int | None = None
     """First FrameSet no longer used."""
     model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
     engine: str = "auto"
+    """auto, tensorrt, openvino or onnxruntime."""
     threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
 
 
 def read_paths(results: Sequence[Result], offset_ms: Mapping[str, float]) -> dict[str, Path2D]:

@@ -40,23 +40,28 @@ WHOLE_PRESENCE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Accuracy of the CPM on rendered and real hands.
-
-    parts: any of table, decode, real. rendered: pictures per case of the table. networks: files for the table beside
-    the packaged ones, such as a baseline that one trained oneself. limit: real pictures at most, spread over the sets
-    (0: all). images: only draw predictions on this folder's pictures. sheets: folder for contact sheets.
-    """
+    """Accuracy of the CPM on rendered and real hands."""
 
     parts: tuple[str, ...] = ("table", "decode", "real")
+    """Any of table, decode, real."""
     model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
     engine: str = "auto"
+    """auto, tensorrt, openvino or onnxruntime."""
     threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
     rendered: int = 200
+    """Rendered pictures of each case of the table."""
     networks: tuple[Path, ...] = ()
+    """Files for the table beside the packaged ones, such as a baseline that one trained oneself."""
     limit: int = 0
+    """Real pictures at most, spread over the sets; 0: all."""
     images: Path | None = None
+    """Only draw predictions on this picture, or on those of this folder and the ones below it."""
     sheets: Path = Path("sheets")
+    """Folder for contact sheets."""
     json: Path | None = None
+    """Write the figures to this file."""
 
 
 def whole_picture(cpm: Cpm) -> real_hands.Predict:

@@ -43,6 +43,7 @@ class Options:
     scenes: int = 40
     """Rendered scenes, each seen by 16 cameras of which the first V count; 0 skips them."""
     seed: int = 11
+    """Of the scenes."""
     split: Split = "test"
     """People of the scenes. Weights and limits are chosen on `train`, figures come from `test`."""
     rounds: int = ROUNDS
@@ -50,8 +51,11 @@ class Options:
     noise_px: float | None = None
     """Put truth with so much noise in the network's place, to see what geometry and RTC do alone."""
     model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
     engine: str = "auto"
+    """auto, tensorrt, openvino or onnxruntime."""
     threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
     rig: str | None = None
     """Calibration of a real rig."""
     source: tuple[str, ...] = ()
@@ -65,6 +69,7 @@ class Options:
     pictures: Path | None = None
     """Folder for pictures of both modes, monocular and multi-view."""
     json: Path | None = None
+    """Write the figures to this file."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -48,6 +48,7 @@ class Options:
     samples: int = 8192
     """Hands of the test split; the default gives the mean within 0.01 mm."""
     seed: int = 7
+    """Of the hands that are drawn."""
     json: Path | None = None
     """Write the figures to this file."""
     picture: Path | None = None

@@ -32,14 +32,14 @@ SAME_NS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Hands that `process` wrote, against truth.npz of a session that `rt_hands.synth sample` rendered.
-
-    folder: the session; tables: .parquet, .csv or .jsonl of its hands, 2D or 3D. json: figures go there too.
-    """
+    """Hands that `process` wrote, against truth.npz of a session that `rt_hands.synth sample` rendered."""
 
     folder: Annotated[Path, tyro.conf.Positional]
+    """The session."""
     tables: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """.parquet, .csv or .jsonl of its hands, 2D or 3D."""
     json: Path | None = None
+    """Write the figures to this file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,22 +33,29 @@ TILES, TILE_PX = 24, 320
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Presence, identity swaps, distance to a teacher and jitter of one hand in a video.
-
-    joints: .npz of a teacher: `joints_px` (frames, 21, 2), or `joints_m` (frames, 21, 3) in any frame of its own, laid
-    on the found joints by turning, scaling and shifting it. first, frames: part of the video. sheet: .png to look at.
-    """
+    """Presence, identity swaps, distance to a teacher and jitter of one hand in a video."""
 
     source: str
+    """Video file, or anything else that `live` reads."""
     joints: Path | None = None
+    """.npz of a teacher: `joints_px` (frames, 21, 2), or `joints_m` (frames, 21, 3) in any frame of its own, laid on
+    the found joints by turning, scaling and shifting it."""
     first: int = 0
+    """First frame to judge; those before it are followed all the same."""
     frames: int | None = None
+    """How many to judge; default: to the end."""
     engine: str = "auto"
+    """auto, tensorrt, openvino or onnxruntime."""
     model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
     threads: int | None = None
+    """Threads of the network; default: the engine's own choice."""
     smooth: bool = True
+    """Smooth the points over time."""
     sheet: Path | None = None
+    """.png of frames with their hands, to look at."""
     json: Path | None = None
+    """Write the figures to this file."""
 
 
 def follow(options: Options, console: Console) -> tuple[Array, NDArray[np.bool_], list[NDArray[np.uint8]]]:

@@ -38,20 +38,21 @@ SUMMARIES = {
 
 @dataclass
 class Options:
-    """Export of checkpoints' averaged weights.
-
-    out: file to write, its card goes beside it. share: of several checkpoints, what each counts in their mean.
-    input_px: the size at which the network works, its own by default, see `Deployed`. note: lines
-    added to the card, for instance figures of `rt_hands.evaluate cpm`. merge: the first so many checkpoints are runs
-    that went on from one another; one network with the mean of their weights takes their place.
-    """
+    """Export of checkpoints' averaged weights."""
 
     checkpoint: tuple[Path, ...]
+    """last.pt of one run, or of several."""
     out: Path
+    """File to write, its card goes beside it."""
     share: tuple[float, ...] = ()
+    """Of several checkpoints, what each counts in their mean."""
     input_px: int | None = None
+    """The size at which the network works, its own by default."""
     note: tuple[str, ...] = ()
+    """Lines added to the card, for instance figures of `rt_hands.evaluate cpm`."""
     merge: int = 1
+    """The first so many checkpoints are runs that went on from one another; one network with the mean of their
+    weights takes their place."""
 
 
 def deployed(

@@ -61,8 +61,11 @@ class Mix:
     """Shares of rendered and real samples (the rest is empty), and pixels per batch."""
 
     rendered: float = 0.46
+    """Share of rendered samples."""
     real: float = 0.42
+    """Share of real ones; the rest is empty."""
     batch_px: int = 16 * 184 * 184
+    """Pixels a batch."""
 
 
 def size_at(progress: float, rng: Rng) -> int:

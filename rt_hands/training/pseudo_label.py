@@ -55,15 +55,22 @@ class Labelled:
 
 @dataclass
 class Options:
-    """Which pictures to label, and where the parts go. data: folder of InterHand2.6M (interhand only)."""
+    """Which pictures to label, and where the parts go."""
 
     kind: tyro.conf.Positional[Literal["real", "rig", "interhand"]]
+    """Real pictures with a teacher's joints, the four-camera recording, or InterHand2.6M."""
     out: Path
+    """Folder of the parts."""
     data: Path | None = None
+    """Folder of InterHand2.6M, or of the four-camera recording."""
     split: Literal["train", "val"] = "train"
+    """Part of the real pictures or of InterHand2.6M."""
     model: str = "default"
+    """light (default), int8, quality, or a path to an .onnx file."""
     step: int = 1
+    """Of rig and interhand: every so many-th picture."""
     limit: int = 0
+    """Of rig and interhand: moments of the recording, or pictures of a capture, at most; 0: all."""
 
 
 def blank(file: str) -> Labelled:

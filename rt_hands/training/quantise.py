@@ -47,6 +47,7 @@ class Options:
     keep_float: tuple[str, ...] = FIRST_LAYERS
     """Parts of the names of weights whose layers stay float32."""
     seed: int = 123
+    """Of the choice of pictures."""
     note: tuple[str, ...] = ()
     """Lines added to the card, for instance figures of `rt_hands.evaluate cpm`."""
 

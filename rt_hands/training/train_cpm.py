@@ -48,33 +48,44 @@ FROZEN_BLOCKS = 2  # of the hand trunk: edges and blobs at stride 4 need no trai
 
 @dataclass
 class Settings:
-    """Options of a training run.
-
-    init: shipped .onnx or a last.pt whose averaged weights to start from. trunk: hand_landmark_full.tflite for a
-    first start of `hand`. sprites: folder of rendered hands. labels: folder of `pseudo_label`: the skin points of
-    real pictures, and more pictures from a rig or InterHand2.6M. threads: of torch, 0 keeps its own choice.
-    hints: last.pt of a trained `hand` whose features `resnet34`, which starts from nothing, learns besides the points.
-    compose: where samples are made; auto takes the GPU when there is one.
-    """
+    """Options of a training run."""
 
     out: Path
+    """Folder of the run."""
     network: Name = "hand"
+    """Which to train."""
     minutes: float = 55.0
+    """Length of the run; the schedule ends with it."""
     init: Path | None = None
+    """Shipped .onnx or a last.pt whose averaged weights to start from."""
     trunk: Path | None = None
+    """hand_landmark_full.tflite for a first start of `hand`."""
     sprites: Path | None = None
+    """Folder of rendered hands."""
     labels: Path | None = None
+    """Folder of `pseudo_label`: the skin points of real pictures, and more pictures from a rig or InterHand2.6M."""
     hints: Path | None = None
+    """last.pt of a trained `hand` whose features `resnet34`, which starts from nothing, learns besides the points."""
     resume: bool = False
+    """Go on from last.pt in `out`."""
     lr: float = 2e-3
+    """Peak learning rate."""
     trunk_lr: float = 3e-4
+    """That of the trunk."""
     threads: int = 0
+    """Of torch; 0 keeps its own choice."""
     workers: int = 1
+    """Processes that make samples."""
     compose: Literal["auto", "workers", "device"] = "auto"
+    """Where samples are made; auto takes the GPU when there is one."""
     seed: int = 0
+    """Of the samples and of fresh weights."""
     save_every_min: float = 4.0
+    """Minutes between checkpoints."""
     val_pictures: int = 160
+    """Validation pictures."""
     mix: Mix = field(default_factory=Mix)
+    """What the samples are made of."""
 
 
 def prepare_network(settings: Settings) -> nn.Module:

@@ -48,8 +48,11 @@ class Training:
     augment: bool = True
     """Rotation, scale, joint noise, missing and collapsed joints."""
     samples: int = 320_000
+    """Length of the run, in hands."""
     batch: int = 256
+    """Hands a step."""
     learning_rate: float = 2e-3
+    """At its peak."""
     width: int | None = None
     """Hidden units; none takes the network's own."""
     pool: int = 131_072
@@ -57,7 +60,9 @@ class Training:
     cache: Path | None = None
     """File (.npy) that keeps the pool between runs."""
     seed: int = 0
+    """Of the samples and of fresh weights."""
     threads: int = 1
+    """Of torch."""
     resume: bool = True
     """Go on from checkpoint.pt in `out` where there is one."""
     stop_after_s: float = math.inf
