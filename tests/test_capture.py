@@ -258,6 +258,26 @@ def test_damaged_pictures_are_skipped_and_told(tmp_path, said):
     assert len(said) == 2 and "2.png" in said[0] and "empty" in said[1]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bit_pictures_are_scaled_by_the_bits_they_use(tmp_path, said, bits, suffix):
+    ramp = np.linspace(0, 255, 64 * 48, dtype=np.uint8).reshape(48, 64)
+    low_bits = np.random.default_rng(0).integers(0, 1 << (bits - 8), ramp.shape)
+    deep = ((ramp.astype(np.uint16) << (bits - 8)) + low_bits).astype(np.uint16)
+    for name in ("1", "2"):
+        cv2.imwrite(str(tmp_path / f"{name}.{suffix}"), deep)
+    for frames in ImageSource(tmp_path, said.append):
+        np.testing.assert_array_equal(frames.frames[0].image_bgr, np.dstack([ramp] * 3))
+    assert said == (
+        [] if bits == 16 else [f"{tmp_path}/1.{suffix} has {bits}-bit values in 16 bits: scaled up."]
+    )
+
+
+def test_a_black_sixteen_bit_picture_tells_nothing(tmp_path, said):
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((48, 64), np.uint16))
+    assert len(list(ImageSource(tmp_path, said.append))) == 1 and not said
+
+
 def test_folder_of_damaged_pictures_only_is_an_error(tmp_path):
     folder = tmp_path / "f"
     folder.mkdir()

@@ -9,18 +9,23 @@ from typing import Final
 import cv2
 import numpy as np
 
-from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.capture.source import Notice, Source, first_only, to_stderr
 from rt_hands.errors import SourceError
 from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet, Image
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+DEPTHS: Final = (8, 10, 12, 14, 16)
+"""Bits of a sensor's values that 16-bit files hold."""
 NOMINAL_STEP_NS: Final = 1_000_000_000
 """Pictures carry no time; one a second, so that a film of them can be watched."""
 
 
-def read_image(path: Path) -> Image:
-    """(h, w, 3) uint8 BGR, turned upright by its EXIF tag. Raises SourceError with the reason."""
+def read_image(path: Path, notice: Notice = to_stderr) -> Image:
+    """(h, w, 3) uint8 BGR, turned upright by its EXIF tag; 16-bit files scaled by the bits they use, told if fewer.
+
+    Raises SourceError with the reason.
+    """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
@@ -28,14 +33,26 @@ def read_image(path: Path) -> Image:
     if data.size == 0:
         raise SourceError(f"{path} is empty (0 bytes).")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if image is not None and image.dtype not in (np.uint8, np.uint16):
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
         raise SourceError(
             f"{path} is no picture that can be decoded; the file is damaged or of another kind."
         )
+    if image.dtype == np.uint16:
+        bits = _bits(int(image.max()))
+        if bits < DEPTHS[-1]:
+            notice(f"{path} has {bits}-bit values in 16 bits: scaled up.")
+        image = image >> (bits - 8)
     return np.asarray(image, np.uint8)
+
+
+def _bits(most: int) -> int:
+    """Of the values of a 16-bit file, as its greatest tells; black tells nothing."""
+    return next(bits for bits in DEPTHS if most < 1 << bits) if most else DEPTHS[-1]
 
 
 class ImageSource(Source):
@@ -51,11 +68,11 @@ class ImageSource(Source):
         self.length = len(self.paths)
 
     def __iter__(self) -> Iterator[FrameSet]:
-        readable = False
+        readable, on_depth = False, first_only(self._notice)
         # A picture that can't be read keeps its number: those of another camera would else meet the wrong ones.
         for index, path in enumerate(self.paths):
             try:
-                image = read_image(path)
+                image = read_image(path, on_depth)
             except SourceError as error:
                 if len(self.paths) == 1:
                     raise

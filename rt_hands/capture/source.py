@@ -18,6 +18,18 @@ def to_stderr(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+def first_only(notice: Notice) -> Notice:
+    """A `Notice` that passes on the first sentence alone."""
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        if not told:
+            notice(sentence)
+        told.append(sentence)
+
+    return tell
+
+
 class Source(ABC):
     """An iterator of FrameSets. Use as a context manager, or close it.
 

@@ -16,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from rt_hands.capture.images import SUFFIXES, read_image
+from rt_hands.capture.source import first_only
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput, SourceError, check_folder, check_least, check_target
 from rt_hands.evaluation import real_hands, rendered, sheets
@@ -228,10 +229,10 @@ def draw_folder(options: Options, console: Console) -> None:
     paths = _pictures(options.images)
     check_folder(options.sheets)
     detector = Detector(options.engine, options.model, options.threads)
-    tiles = []
+    tiles, on_depth = [], first_only(lambda sentence: console.print(sentence, soft_wrap=True))
     for path in track(paths, "detecting", console=console):
         try:
-            image = read_image(path)
+            image = read_image(path, on_depth)
         except SourceError as error:
             console.print(f"Skipped: {error}", soft_wrap=True)
             continue
