@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from rt_hands import Hands2D, Hands3D, InvalidInput
+from rt_hands import Hands2D, Hands3D, InvalidInput, process
 from rt_hands.errors import MissingPart
 from rt_hands.formats import HandsSample, export_hands, load_hands
 from rt_hands.formats.__main__ import main
@@ -216,6 +217,22 @@ def test_command_turns_a_table_into_other_files(tmp_path: Path, capsys: pytest.C
         main(words)
     with pytest.raises(InvalidInput, match="No hands of camera 'cam_9'"):
         main([*words[:2], "--overwrite", "--camera", "cam_9"])
+
+
+def test_command_never_replaces_the_record_of_process(tmp_path: Path) -> None:
+    export_hands(tmp_path / "q.csv", samples(False))
+    record = tmp_path / "q.json"
+    process._write({tmp_path / "q.csv": samples(False)}, [], {"model": "m.onnx"}, Console(quiet=True))
+    before = record.read_bytes()
+    for words in ([], ["--overwrite"]):
+        with pytest.raises(
+            InvalidInput, match=r"q\.json is what `process` noted of its table .*another name"
+        ):
+            main([str(tmp_path / "q.csv"), str(record), *words])
+    assert record.read_bytes() == before
+    for other in ("{}", "[1]", "no JSON", "\udcff"):
+        record.write_bytes(other.encode("utf-8", "surrogateescape"))
+        assert main([str(tmp_path / "q.csv"), str(record), "--overwrite", "--camera", "cam_0, é"]) == 0
 
 
 def test_command_turns_a_table_in_mm_into_c3d(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ def main(argv: Sequence[str]) -> int:
     """Convert and say what was read."""
     a = tyro.cli(Convert, prog="python -m rt_hands.formats", args=list(argv))
     console = Console(soft_wrap=True)
-    if a.target is not None and a.target.exists() and not a.overwrite:
-        raise InvalidInput(f"{a.target} is already there. Give another name, or --overwrite to replace it.")
+    if a.target is not None and a.target.exists():
+        _check_there(a.target, a.overwrite)
     if a.source.suffix.lower() in HANDS_ENDINGS:
         return _hands(a, console)
     find_format(a.to)
@@ -76,6 +77,28 @@ def main(argv: Sequence[str]) -> int:
         save_rig(a.target, rig, a.to)
         console.print(f"wrote {a.target} ({FORMATS[a.to].what})")
     return 0
+
+
+def _check_there(target: Path, overwrite: bool) -> None:
+    """Raise InvalidInput for a file that may not be replaced: unasked any, and never what `process` noted."""
+    if _is_record(target):
+        raise InvalidInput(
+            f"{target} is what `process` noted of its table (network, filled gaps), so it isn't replaced; "
+            f"give another name."
+        )
+    if not overwrite:
+        raise InvalidInput(f"{target} is already there. Give another name, or --overwrite to replace it.")
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a file is the .json that `process` writes beside its table."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        notes = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(notes, dict) and {"rt_hands", "filled"} <= notes.keys()
 
 
 def _hands(a: Convert, console: Console) -> int:
