@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,21 @@ def test_wrong_options_are_told_before_the_work(words: list[str], sentence: str)
     with pytest.raises(RtHandsError) as error:
         video.main(["--source", "no/video.mp4", *words])
     assert sentence in str(error.value)
+
+
+def test_scipy_missing_is_said_where_joints_in_m_need_it(tmp_path: Path) -> None:
+    """In a process of its own, where the module is imported anew."""
+    np.savez(tmp_path / "m.npz", joints_m=np.zeros((4, 21, 3)))
+    np.savez(tmp_path / "px.npz", joints_px=np.zeros((4, 21, 2)))
+    code = "import sys; sys.modules['scipy'] = None; from rt_hands.evaluate import main, run_command; "
+    code += "sys.exit(run_command(main, ['video', '--source', 'gone.mp4', '--joints', sys.argv[1]]))"
+    for name, sentence in (
+        ("m.npz", "error: A teacher's joints in m need scipy: pip install 'rt_hands[calibrate]'.\n"),
+        ("px.npz", "error: There is no file or folder gone.mp4.\n"),
+    ):
+        words = [sys.executable, "-c", code, str(tmp_path / name)]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (2, sentence)
 
 
 def test_the_command_writes_figures_and_a_sheet(tmp_path: Path, standin_path: Path) -> None:

@@ -53,15 +53,15 @@ class Solution:
     focal_std: dict[str, float]
 
 
-def need_scipy() -> Any:
-    """The package with the parts used here. Raises MissingPart with the way to it."""
+def need_scipy(what: str = "Calibration needs") -> Any:
+    """The package with the parts used here. Raises MissingPart with the way to it; what: the sentence's beginning."""
     try:
         import scipy.linalg
         import scipy.optimize
         import scipy.sparse
         import scipy.sparse.linalg
     except ImportError:
-        raise MissingPart("Calibration needs scipy: pip install 'rt_hands[calibrate]'.") from None
+        raise MissingPart(f"{what} scipy: pip install 'rt_hands[calibrate]'.") from None
     return scipy
 
 

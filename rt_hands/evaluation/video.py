@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.optimize import least_squares
-from scipy.spatial.transform import Rotation
 
+from rt_hands.calibration.bundle import need_scipy
 from rt_hands.capture.choose import open_source
 from rt_hands.display.view import draw_result
 from rt_hands.errors import InvalidInput, check_least, check_target
@@ -27,6 +26,7 @@ from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.pipeline import Pipeline
 
 Array = NDArray[np.float64]
+NEEDS = "A teacher's joints in m need"
 STILL_SHARE = 0.25
 TILES, TILE_PX = 24, 320
 
@@ -80,7 +80,14 @@ def follow(options: Options, console: Console) -> tuple[Array, NDArray[np.bool_]
 
 
 def laid_on(joints_m: Array, found_px: Array) -> Array:
-    """A teacher's 3D joints (21, 3) as (21, 2) px: turned, scaled and shifted onto the found joints (21, 2)."""
+    """A teacher's 3D joints (21, 3) as (21, 2) px: turned, scaled and shifted onto the found joints (21, 2).
+
+    Raises MissingPart without scipy.
+    """
+    need_scipy(NEEDS)
+    from scipy.optimize import least_squares
+    from scipy.spatial.transform import Rotation
+
     shape = joints_m - joints_m.mean(0)
     middle, size = found_px.mean(0), float(np.linalg.norm(found_px - found_px.mean(0)))
     shape /= np.linalg.norm(shape)
@@ -164,7 +171,9 @@ def main(argv: Sequence[str]) -> int:
     check_least("--frames", options.frames)
     check_least("--first", options.first, 0)
     if options.joints is not None:
-        load_teacher(options.joints, options.first, 0)  # before the work, not after it
+        checked = load_teacher(options.joints, options.first, 0)  # before the work, not after it
+        if checked.shape[-1] == 3:
+            need_scipy(NEEDS)
     points, present, drawn = follow(options, console)
     teacher = None if options.joints is None else load_teacher(options.joints, options.first, len(points))
     report = figures(points, present, teacher)
