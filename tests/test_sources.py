@@ -110,6 +110,8 @@ def test_folders_of_pictures_are_the_views_of_single_moments(tmp_path, said):
 def test_sources_of_a_rig_are_named(video):
     with pytest.raises(InvalidInput, match="Which camera of the rig is .*clip.mp4.*left, right"):
         open_source([str(video)], cameras=("left", "right"))
+    with pytest.raises(InvalidInput, match="^The rig has no camera 'middle'; it has left, right.$"):
+        open_source([f"left={video}", f"middle={video}"], cameras=("left", "right"))
     with open_source([f"left={video}", f"right={video}"], cameras=("left", "right")) as source:
         assert source.cameras == ("left", "right")
 

@@ -73,11 +73,12 @@ def _split_names(words: Sequence[str], cameras: Sequence[str]) -> tuple[list[str
         named = bool(equals) and "://" not in name and not Path(word).exists()
         names.append(name if named else Path(word).stem if Path(word).stem in cameras else "")
         plain.append(rest if named else word)
-    unknown = [word for word, name in zip(words, names, strict=True) if cameras and name not in cameras]
+    unknown = [pair for pair in zip(words, names, strict=True) if cameras and pair[1] not in cameras]
     if unknown and not (len(words) == 1 and _is_whole_rig(plain[0])):
-        raise InvalidInput(
-            f"Which camera of the rig is {unknown[0]}? Say --source ID={unknown[0]} with one of {', '.join(cameras)}."
-        )
+        (word, name), ids = unknown[0], ", ".join(cameras)
+        if name:
+            raise InvalidInput(f"The rig has no camera '{name}'; it has {ids}.")
+        raise InvalidInput(f"Which camera of the rig is {word}? Say --source ID={word} with one of {ids}.")
     return names, plain
 
 
