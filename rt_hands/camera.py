@@ -312,7 +312,7 @@ def _from_tables(data: Mapping[str, Any]) -> Rig:
     if version != SCHEMA_VERSION:
         raise InvalidInput(
             f"schema_version is {version}; this rt_hands reads {SCHEMA_VERSION}. "
-            "For files of other programs see rt_hands.formats."
+            "Another program's file is read by rt_hands.formats.load_rig."
         )
     if data.get("units") != "mm":
         raise InvalidInput(f"units is {data.get('units')!r}; wanted 'mm'.")

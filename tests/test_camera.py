@@ -146,6 +146,7 @@ def _edit(path: Path, old: str, new: str) -> None:
     ("old", "new", "says"),
     [
         ("schema_version = 1", "schema_version = 7", "schema_version is 7"),
+        ("schema_version = 1", "", "schema_version is None; .* read by rt_hands.formats.load_rig"),
         ('units = "mm"', 'units = "m"', "units is 'm'"),
         ("distortion = ", "distorsion = ", "Camera 'cam_0': distortion is missing"),
         ("[cameras.cam_1]", "[cameras.cam_1]\nfisheye = true", "Camera 'cam_1': fisheye"),
