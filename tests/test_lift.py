@@ -161,6 +161,18 @@ def test_views_by_name_and_missing_views() -> None:
         lift(views[:2], rig)
 
 
+def test_what_is_no_hands_or_no_rig_is_named() -> None:
+    rig = ring_rig(2)
+    views = as_hands(views_of(hands_mm(), rig))
+    with pytest.raises(InvalidInput, match="^The rig is a str; wanted a Rig, .*load_rig"):
+        lift(views, "rig.toml")  # type: ignore[arg-type]
+    pictures = {c: np.zeros((480, 640, 3), np.uint8) for c in rig.ids}
+    with pytest.raises(InvalidInput, match="^View 'cam_0' is a ndarray; wanted its Hands2D, .*Detector"):
+        lift(pictures, rig)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="^View 'cam_1' is a ndarray"):
+        lift([views[0], pictures["cam_1"]], rig)  # type: ignore[list-item]
+
+
 def test_no_hand_anywhere_is_absent() -> None:
     rig = ring_rig(3)
     hands = lift([Hands2D.empty()] * 3, rig, rtc=OffsetRtc())  # type: ignore[arg-type]

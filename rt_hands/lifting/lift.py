@@ -65,7 +65,8 @@ def lift(
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
     hand: views 0, residual NaN, a low score.
-    Raises InvalidInput for an unknown camera, a wrong number of views or a fusion outside 0 .. 1.
+    Raises InvalidInput for an unknown camera, a wrong number of views, what is no Hands2D or no
+    Rig, or a fusion outside 0 .. 1.
     """
     if not 0 <= fusion <= 1:
         raise InvalidInput(f"fusion is {fusion}; give 0 (RTC alone) to 1 (triangulated points alone).")
@@ -166,15 +167,22 @@ def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig)
 
 def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> NDArray[np.float32]:
     """(V, 170, 3) in the rig's order; views that are not given are empty."""
+    if not isinstance(rig, Rig):
+        raise InvalidInput(f"The rig is a {type(rig).__name__}; wanted a Rig, as formats.load_rig reads it.")
     if isinstance(hands_per_view, Mapping):
         for camera in hands_per_view:
             rig[camera]  # names the camera that the rig doesn't have
-        hands = [hands_per_view.get(camera) or Hands2D.empty() for camera in rig.ids]
+        hands = [hands_per_view.get(camera, Hands2D.empty()) for camera in rig.ids]
     else:
         hands = list(hands_per_view)
         if len(hands) != len(rig):
             raise InvalidInput(
                 f"lift got {len(hands)} views for a rig of {len(rig)}; name them: {{camera id: hands}}."
+            )
+    for camera, view in zip(rig.ids, hands, strict=True):
+        if not isinstance(view, Hands2D):
+            raise InvalidInput(
+                f"View '{camera}' is a {type(view).__name__}; wanted its Hands2D, as a Detector gives them."
             )
     return np.stack([h.points_px for h in hands])
 
