@@ -213,6 +213,13 @@ class Rig:
         """The rig of these cameras, in this order."""
         return Rig(tuple(self[i] for i in ids))
 
+    def check_depth(self) -> None:
+        """Raise InvalidInput for a rig of one camera: it takes two for depth."""
+        if len(self) < 2:
+            raise InvalidInput(
+                f"3D needs two cameras of the rig; got {self.ids[0]}: give another source, or no rig."
+            )
+
     @cached_property
     def K(self) -> NDArray[np.float64]:
         """(V, 3, 3)."""

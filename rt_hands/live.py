@@ -178,17 +178,27 @@ def _free_name(name: str) -> str:
 
 
 def _rig_of(source: Source) -> Rig | None:
-    """The rig.toml that lies in a session's folder, if the source is one."""
+    """The rig.toml that lies in a session's folder, if the source is one; not for a single camera, told."""
     path = Path(source.name) / "rig.toml"
-    return Rig.load(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    if len(source.cameras) < 2:
+        to_stderr(f"{path.parent} has one camera: its rig.toml gives no 3D.")
+        return None
+    return Rig.load(path)
 
 
 def _fitting(rig: Rig | None, source: Source, offset_ms: Mapping[str, float]) -> Rig | None:
-    """The rig of the source's cameras, with the clock offsets in use. Raises InvalidInput where it lacks one."""
+    """The rig of the source's cameras, with the clock offsets in use.
+
+    Raises InvalidInput where it lacks one, or the source has only one.
+    """
     if rig is None:
         return None
+    rig = rig.subset(source.cameras)
+    rig.check_depth()
     in_use = {camera: ms for camera, ms in source.clock_offset_ms.items() if camera in source.cameras}
-    return rig.subset(source.cameras).with_clock_offsets(in_use | dict(offset_ms))
+    return rig.with_clock_offsets(in_use | dict(offset_ms))
 
 
 def _file_instead_of_window(source: Source, reason: str) -> str:

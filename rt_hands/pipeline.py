@@ -66,6 +66,7 @@ class Pipeline:
     the network is the caller's.
     rig: the cameras' calibration; then the views' hands are also lifted to 3D (stage lift), and a view that lost a hand
     is told where the others see it. notice: takes one sentence when a camera does not fit the rig.
+    Raises InvalidInput for a rig that lacks a camera of the source, or where that has only one.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Pipeline:
         rig: Rig | None = None,
         notice: Notice = to_stderr,
     ) -> None:
+        if rig is not None:
+            rig.subset(source.cameras).check_depth()
         self.source = source
         self.cpm = cpm
         self.smooth = smooth

@@ -79,9 +79,21 @@ def main(argv: Sequence[str]) -> int:
     given = load_rig(options.rig) if options.rig else None
     offset_ms, notice = read_offsets(options.clock_offset_ms), _once()
     with Session(options.session, notice, given, offset_ms) as session:
-        rig = session.rig.subset(session.cameras) if session.rig is not None else None
+        rig = _rig_of(session, given is not None, notice)
         _process(session, rig, out, options, notice, console)
     return 0
+
+
+def _rig_of(session: Session, given: bool, notice: Notice) -> Rig | None:
+    """The rig of the session's cameras. A single camera gives no depth: told, or InvalidInput for a --rig given."""
+    if session.rig is None:
+        return None
+    rig = session.rig.subset(session.cameras)
+    if len(rig) < 2 and not given:
+        notice(f"{session.folder} has one camera: its rig.toml gives no 3D.")
+        return None
+    rig.check_depth()
+    return rig
 
 
 def best_model(console: Console) -> Path:

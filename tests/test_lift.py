@@ -161,6 +161,17 @@ def test_views_by_name_and_missing_views() -> None:
         lift(views[:2], rig)
 
 
+def test_one_view_is_no_rig() -> None:
+    rig = ring_rig(3)
+    views = as_hands(views_of(hands_mm(), rig))
+    for given, got in (({"cam_1": views[1]}, "cam_1"), ({}, "none")):
+        with pytest.raises(InvalidInput, match=f"3D needs two views of the rig; got {got}"):
+            lift(given, rig)
+    with pytest.raises(InvalidInput, match="3D needs two cameras of the rig; got cam_0: "):
+        lift(views[:1], rig.subset(["cam_0"]))
+    assert not lift({"cam_0": views[0], "cam_1": Hands2D.empty()}, rig).present.any()
+
+
 def test_what_is_no_hands_or_no_rig_is_named() -> None:
     rig = ring_rig(2)
     views = as_hands(views_of(hands_mm(), rig))

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from standin import PaintedHand, picture, worst_px
+from test_camera import camera
 from test_cameras import FakeCapture, Scripted
 
 from rt_hands import live
@@ -184,6 +185,19 @@ def test_its_lines_are_read_as_hands(run, clip, tmp_path):
     assert [sample.frame for sample in samples] == [0, 1, 2, 3] and samples[0].camera == "clip"
     found = lines(tmp_path / "o.jsonl")[-1]["points"]
     np.testing.assert_allclose(samples[-1].hands.points_px, np.array(found, np.float32))
+
+
+def test_a_rig_with_one_camera_is_refused_and_a_sessions_own_left_aside(run, clip, tmp_path, capsys):
+    folder = tmp_path / "one"
+    assert run("--source", clip, "--no-window", "--max-frames", 4, "--record", folder) == 0
+    rig = Rig(tuple(camera(c, i, size_px=SIZE) for i, c in enumerate(("clip", "other"))))
+    rig.save(folder / "rig.toml")
+    options = ("--no-window", "--jsonl", "o.jsonl", "--overwrite")
+    assert run("--rig", folder / "rig.toml", "--source", f"clip={clip}", *options) == 2
+    assert "error: 3D needs two cameras of the rig; got clip: give another source" in capsys.readouterr().err
+    assert run("--source", folder, *options) == 0
+    assert "has one camera: its rig.toml gives no 3D" in capsys.readouterr().err
+    assert all(line["present"] == [True, True] for line in lines(tmp_path / "o.jsonl")[2:])
 
 
 def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):

@@ -90,6 +90,16 @@ def test_session_to_table_with_the_filled_gap_marked(take, run, tmp_path, capsys
     assert "20 samples, hands in" in capsys.readouterr().err
 
 
+def test_a_rig_with_one_camera_is_refused_and_a_sessions_own_left_aside(take, run, tmp_path, capsys):
+    folder = shutil.copytree(take, tmp_path / "take")
+    RIG.save(folder / "rig.toml")
+    assert run(folder, "--out", tmp_path / "a.csv", "--rig", folder / "rig.toml") == 2
+    assert "error: 3D needs two cameras of the rig; got cam: give another source" in capsys.readouterr().err
+    assert run(folder, "--out", tmp_path / "a.csv", "--quick") == 0
+    assert "take has one camera: its rig.toml gives no 3D" in capsys.readouterr().err
+    assert all(s.hands.present[1] for s in load_hands(tmp_path / "a.csv")[2:])
+
+
 def test_unfilled_gaps_stay_empty(take, run, tmp_path):
     out = tmp_path / "hands.csv"
     assert run(take, "--out", out, "--fill-ms", "0", "--no-smooth") == 0

@@ -56,7 +56,8 @@ def lift(
 ) -> Hands3D:
     """Triangulate the joints, let RTC add the skin, and fuse in the surface points that the views saw themselves.
 
-    hands_per_view: {camera id: Hands2D} for any of the rig's cameras, or one per camera in the rig's order.
+    hands_per_view: {camera id: Hands2D} for two or more of the rig's cameras, or one per camera in the rig's order;
+    a view that has no picture at this moment is `Hands2D.empty()`.
     rtc: the network, or what does its work elsewhere; the packaged default when None.
     fusion: 0 (RTC alone) .. 1 (triangulated where there is one).
     settle: bring each view's readings under the hand they are of, by all views and the shapes of the hands in 3D (see
@@ -65,12 +66,18 @@ def lift(
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
     hand: views 0, residual NaN, a low score.
-    Raises InvalidInput for an unknown camera, a wrong number of views, what is no Hands2D or no
+    Raises InvalidInput for an unknown camera, a wrong number of views, less than two of them, what is no Hands2D or no
     Rig, or a fusion outside 0 .. 1.
     """
     if not 0 <= fusion <= 1:
         raise InvalidInput(f"fusion is {fusion}; give 0 (RTC alone) to 1 (triangulated points alone).")
     points_px = _stack(hands_per_view, rig)
+    rig.check_depth()
+    if isinstance(hands_per_view, Mapping) and len(hands_per_view) < 2:
+        raise InvalidInput(
+            f"3D needs two views of the rig; got {', '.join(hands_per_view) or 'none'}: give one more, or "
+            "Hands2D.empty() for a view without a picture."
+        )
     points = _triangulate(points_px, rig)
     if settle and not plainly_agreed(points_px, points.world_mm, rig):
         points_px = settle_hands(points_px, rig)

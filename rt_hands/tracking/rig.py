@@ -98,7 +98,9 @@ class RigTracker:
         self._last_ns = t_ns
         times_ns = times_ns or dict.fromkeys(views, t_ns)
         at_once = self._one_moment(views, times_ns)
-        measured = lift(at_once, self.rig, rtc=self._rtc, bones_mm=self._bones_mm)
+        # Pictures may be missing from a set; one view alone gives absent hands.
+        every = dict.fromkeys(self.rig.ids, Hands2D.empty()) | at_once
+        measured = lift(every, self.rig, rtc=self._rtc, bones_mm=self._bones_mm)
         measured = self._keep_sides(measured, t_ns)
         self._learn_bones(measured)
         hands = self._hold_and_smooth(measured, t_ns)
