@@ -14,7 +14,7 @@ from test_rig_tracking import FRAME_NS, named, tracker
 from rt_hands import Hands2D, InvalidInput, Rig
 from rt_hands.capture import open_source
 from rt_hands.lifting.lift import lift
-from rt_hands.lifting.watch import WINDOW, RigWatch
+from rt_hands.lifting.watch import TWO_WINDOW, WINDOW, RigWatch
 from rt_hands.pipeline import Pipeline
 from rt_hands.types import Frame, FrameSet
 
@@ -124,3 +124,22 @@ def test_wrong_lenses_are_noticed_like_a_moved_camera() -> None:
         views = named(views_of(hands_mm() + (60, 30, 0), rig, noise_px=2, seed=i), rig)
         told.append(watch.update(views, lift(views, believed, rtc=OffsetRtc())))  # type: ignore[arg-type]
     assert ["'cam_3' misses" in t for t in told if t] == [True]
+
+
+@pytest.mark.parametrize("fault", ["", "swapped", "same"])
+def test_two_views_that_do_not_agree_are_told_once(fault: str) -> None:
+    """Of a rig of two nobody can say which one is wrong. A good pair stays silent, as do its hidden hands."""
+    rig, told = ring_rig(2), []
+    watch, follow = RigWatch(rig), tracker(rig)
+    for i in range(2 * TWO_WINDOW):
+        views = seen_at(rig, dict.fromkeys(rig.ids, i * FRAME_NS * 1e-9), i)
+        a, b = (views[c] for c in rig.ids)
+        if fault:
+            views = {"cam_0": b, "cam_1": a if fault == "swapped" else b}
+        elif i % 5 == 0:
+            views["cam_1"] = Hands2D.empty()
+        told.append(watch.update(views, follow.update(views, i * FRAME_NS).measured))
+    sentences = [t for t in told if t]
+    assert len(sentences) == bool(fault)
+    if fault:
+        assert sentences[0].startswith("Cameras 'cam_0' and 'cam_1' don't agree")
