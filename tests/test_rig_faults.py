@@ -143,3 +143,16 @@ def test_two_views_that_do_not_agree_are_told_once(fault: str) -> None:
     assert len(sentences) == bool(fault)
     if fault:
         assert sentences[0].startswith("Cameras 'cam_0' and 'cam_1' don't agree")
+
+
+def test_cameras_exchanged_are_named_together_though_one_was_seen_later() -> None:
+    """The first to be told was named alone, as a camera that was moved."""
+    rig, told = ring_rig(5), []
+    watch, follow = RigWatch(rig), tracker(rig)
+    for i in range(2 * WINDOW):
+        views = seen_at(rig, dict.fromkeys(rig.ids, i * FRAME_NS * 1e-9), i)
+        late = Hands2D.empty() if i < 5 else views["cam_0"]
+        views |= {"cam_0": views["cam_3"], "cam_3": late}
+        told.append(watch.update(views, follow.update(views, i * FRAME_NS).measured))
+    (sentence,) = [t for t in told if t]
+    assert sentence.startswith("Cameras 'cam_0' and 'cam_3' look swapped")

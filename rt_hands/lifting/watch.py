@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.camera import Camera, Rig
+from rt_hands.camera import Rig
 from rt_hands.layout import JOINT_ORDERS, N_HANDS
 from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH
 from rt_hands.lifting.moment import middle
@@ -30,6 +30,8 @@ TWO_SHARE = 0.35
 TWO_MISS_OF_WIDTH = 0.012
 """What both miss together, of the picture's width. Seen: at most 0.9 % in twelve good pairs of a rendered and a real
 rig, at least 1.8 % where their cameras were exchanged or given the same pictures."""
+SWAP_EXPLAINS = 0.5
+"""Two cameras look swapped where each, given the other's pictures, misses by at most this share: 0.1 to 0.25 seen."""
 LAGS_MS = range(-300, 301, 20)
 LAG_EXPLAINS = 0.5
 """A lag is named where it leaves at most this share of the miss."""
@@ -45,7 +47,9 @@ class RigWatch:
         self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
         self._two_miss_px = deque[float](maxlen=TWO_WINDOW)
         self._told: set[str] = set()
-        self._latest: dict[str, NDArray[np.float32]] = {}
+        self._moments: deque[tuple[dict[str, NDArray[np.float32]], NDArray[np.float64]]] = deque(
+            maxlen=WINDOW
+        )
         self._hands: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=WINDOW)
         self._seen: dict[str, deque[tuple[int, NDArray[np.float32]]]] = {
             camera: deque(maxlen=WINDOW) for camera in rig.ids
@@ -78,14 +82,14 @@ class RigWatch:
         apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2)
         known = np.isfinite(apart_px).sum(1) >= LEAST_JOINTS
         misses_px = middle(apart_px)
-        for camera, points, miss_px, is_known in zip(measured, seen, misses_px, known, strict=True):
+        self._moments.append((dict(zip(measured, seen, strict=True)), joints_mm))
+        for camera, miss_px, is_known in zip(measured, misses_px, known, strict=True):
             if is_known:
                 self._misses_px[camera].append(float(miss_px))
-                self._latest[camera] = points
         if len(self.rig) == 2:
             return self._disagree(seen, misses_px, known)
         # Whom the window accuses misses most of the time: one such moment is enough to look.
-        return self._accuse(joints_mm) if (misses_px[known] > self._limit_px).any() else None
+        return self._accuse() if (misses_px[known] > self._limit_px).any() else None
 
     @property
     def _limit_px(self) -> float:
@@ -118,19 +122,24 @@ class RigWatch:
             "of other cameras. Check the sources, or calibrate again."
         )
 
-    def _accuse(self, joints_mm: NDArray[np.float64]) -> str | None:
-        full = [c for c, misses in self._misses_px.items() if len(misses) == WINDOW and c not in self._told]
+    def _accuse(self) -> str | None:
         misses = self.misses_px()
         limit_px = self._limit_px
         # The better cameras set the measure: with two of four swapped the median is half wrong itself.
         known = sorted(miss for miss in misses.values() if np.isfinite(miss))
         others = known[(len(known) - 1) // 4] if known else np.nan
-        wrong = [c for c in full if misses[c] > max(limit_px, TIMES_OTHERS * others)]
+        suspects = [
+            c for c in misses if misses[c] > max(limit_px, TIMES_OTHERS * others) and c not in self._told
+        ]
+        wrong = [c for c in suspects if len(self._misses_px[c]) == WINDOW]
         if not wrong:
             return None
         self._told.update(wrong)
-        swapped = self._swapped(wrong, joints_mm, limit_px)
+        # Their windows are seldom full at one moment: the first one to be told has the other for a suspect.
+        swapped = self._swapped(suspects)
         if swapped:
+            # What the others miss by is then the swap's fault.
+            self._told.update(self.rig.ids)
             return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
         return " ".join(self._fault(c, misses[c]) for c in wrong)
 
@@ -170,14 +179,17 @@ class RigWatch:
         known = known[np.isfinite(known)]
         return float(np.median(known)) if len(known) >= LAG_JOINTS else np.inf
 
-    def _swapped(
-        self, wrong: list[str], joints_mm: NDArray[np.float64], limit_px: float
-    ) -> tuple[str, str] | None:
-        for a, b in combinations(wrong, 2):
-            if all(self._miss(self.rig[x], y, joints_mm) < limit_px for x, y in ((a, b), (b, a))):
+    def _swapped(self, suspects: list[str]) -> tuple[str, str] | None:
+        for a, b in combinations(suspects, 2):
+            if all(self._miss(x, y) < SWAP_EXPLAINS * self._miss(x, x) for x, y in ((a, b), (b, a))):
                 return a, b
         return None
 
-    def _miss(self, camera: Camera, pictures_of: str, joints_mm: NDArray[np.float64]) -> float:
-        apart = np.linalg.norm(self._latest[pictures_of][:, :2] - camera.project(joints_mm), axis=1)
+    def _miss(self, camera: str, pictures_of: str) -> float:
+        """Median miss, over the window, of one camera's pictures as if another one had taken them; px."""
+        pairs = [(views[pictures_of], hands) for views, hands in self._moments if pictures_of in views]
+        if not pairs:
+            return np.inf
+        seen_px, joints_mm = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        apart = np.linalg.norm(seen_px[:, :2] - self.rig[camera].project(joints_mm), axis=1)
         return float(np.nanmedian(apart)) if np.isfinite(apart).any() else np.inf
