@@ -19,7 +19,7 @@ from test_camera import camera
 from test_cameras import FakeCapture, Scripted
 
 from rt_hands import live
-from rt_hands.camera import Camera, Rig
+from rt_hands.camera import Rig
 from rt_hands.capture.devices import Device
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.source import Source
@@ -134,10 +134,9 @@ def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_pat
 
 
 def test_a_run_that_fails_at_its_start_leaves_nothing_behind(run, clip, tmp_path, capsys):
-    other = Camera("clip", (640, 480), np.eye(3), np.zeros(5), np.eye(4))
-    Rig((other,)).save(tmp_path / "rig.toml")
+    Rig((camera("a", size_px=(640, 480)), camera("b", size_px=(640, 480)))).save(tmp_path / "rig.toml")
     words = ("--rig", "rig.toml", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r")
-    assert run("--source", clip, "--no-window", *words) == 2
+    assert run("--source", f"a={clip}", f"b={clip}", "--no-window", *words) == 2
     assert "the picture is 480x360, the calibration is for 640x480" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["rig.toml"]
 
@@ -228,8 +227,9 @@ def test_its_end_says_in_how_many_pictures_hands_were(run, clip, tmp_path, capsy
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture(*hands, size_px=SIZE))
     assert run("--source", tmp_path, "--no-window") == 0
     assert "hands in 2 of 3 pictures" in capsys.readouterr().err
-    Rig((Camera("clip", SIZE, np.eye(3), np.zeros(5), np.eye(4)),)).save(tmp_path / "rig.toml")
-    assert run("--source", clip, "--no-window", "--rig", "rig.toml", "--max-frames", 4) == 0
+    Rig((camera("a", size_px=SIZE), camera("b", size_px=SIZE))).save(tmp_path / "rig.toml")
+    two = (f"a={clip}", f"b={clip}")
+    assert run("--source", *two, "--no-window", "--rig", "rig.toml", "--max-frames", 4) == 0
     assert "3D hands in 0 of 4 moments" in capsys.readouterr().err
 
 

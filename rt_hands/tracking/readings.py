@@ -110,7 +110,8 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds, longest: floa
         if not bar.reached(presence, peak):
             continue
         box = box_of(points, limits.point_in_box)
-        if box is None or box.size_px < bar.share * read.crops[crop].side:
+        # The other way round a NaN would pass.
+        if box is None or not box.size_px >= bar.share * read.crops[crop].side:
             continue
         if longest == inf or longest_bone(points, limits.point_in_box) <= longest * box.size_px:
             found.append(Sighting(side, points, presence, peak, box))
