@@ -34,6 +34,7 @@ INTERRUPTED = """
     import signal, threading
     from rt_hands.inference.tensorrt.owner import Owner
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job in the background
     owner, gone = Owner("The test"), threading.Event()
 
     def interrupted():
