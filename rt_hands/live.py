@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, combinations, count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from threading import Condition, Event
 from typing import Annotated, Literal
@@ -31,17 +31,16 @@ from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
-from rt_hands.errors import InvalidInput, check_least, check_target, run_command
+from rt_hands.errors import InvalidInput, check_least, run_command
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
+from rt_hands.output_files import PICTURES, check_outputs
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.recording import Recorded
 
 Switch = Literal["auto", "on", "off"]
 FALLBACK_FILE = "rt_hands_live.mp4"
 """Or with a number where that is there already."""
-FILM, PICTURES = ".mp4", (".png", ".jpg", ".jpeg")
-"""What --save writes, by its ending."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ def main(argv: Sequence[str]) -> int:
     if options.list_cameras:
         return _list_cameras()
     check_least("--max-frames", options.max_frames)
-    _check_files(options)
+    files = {"save": options.save, "jsonl": options.jsonl, "rerun-file": options.rerun_file}
+    check_outputs(files, options.record, source_words(options.source), options.overwrite)
     writes = bool(options.save or options.record or options.jsonl or options.rerun_file)
     no_window = why_no_window() if options.window else "not asked for"
     realtime = _is_on(options.realtime, no_window is None and not writes)
@@ -132,42 +132,6 @@ def main(argv: Sequence[str]) -> int:
             save = _file_instead_of_window(source, no_window)
         _run(options, source, save, rig, show=no_window is None)
     return 0
-
-
-def _check_files(options: Options) -> None:
-    """Raise InvalidInput for a file to write that is there already, is read from, or is written twice.
-
-    SourceError for one that can't be written.
-    """
-    written = [
-        Path(name)
-        for name in (options.save, options.jsonl, options.rerun_file, options.record)
-        if name and name != "-"
-    ]
-    for one, other in combinations(written, 2):
-        if one.resolve() == other.resolve():
-            raise InvalidInput(f"{one} and {other}, both to be written, are the same file; give two names.")
-    read = [
-        Path(place)
-        for word in source_words(options.source)
-        for place in (word, word.partition("=")[2])
-        if place
-    ]
-    if options.save and Path(options.save).suffix.lower() not in (FILM, *PICTURES):
-        raise InvalidInput(f"--save writes .mp4, or of a single picture .png or .jpg; got {options.save}.")
-    for name in (options.save, options.jsonl, options.rerun_file):
-        path = Path(name) if name and name != "-" else None
-        check_target(path)
-        if path is None or not path.is_file():
-            continue
-        if any(path.resolve() in (place.resolve(), *_inside(place)) for place in read):
-            raise InvalidInput(f"{name} is read from, so it can't be written; give another name.")
-        if not options.overwrite:
-            raise InvalidInput(f"{name} is already there. Give another name, or --overwrite to replace it.")
-
-
-def _inside(place: Path) -> list[Path]:
-    return [path.resolve() for path in place.iterdir()] if place.is_dir() else []
 
 
 def _free_name(name: str) -> str:
