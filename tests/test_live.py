@@ -14,7 +14,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from standin import PaintedHand, picture, worst_px
+from painted import SIZE, STEP_NS, FakeQt, Painted, pair
+from standin import picture, worst_px
 from test_camera import camera
 from test_cameras import FakeCapture, Scripted
 
@@ -22,41 +23,14 @@ from rt_hands import live
 from rt_hands.camera import Rig
 from rt_hands.capture.devices import Device
 from rt_hands.capture.live import LiveSource
-from rt_hands.capture.source import Source
 from rt_hands.capture.video import VideoSource
 from rt_hands.capture.webcam import WebcamReader
 from rt_hands.display.video_file import VideoFile
-from rt_hands.display.view import ViewOptions
-from rt_hands.display.window import Window
 from rt_hands.errors import BROKEN_PIPE, InvalidInput, SourceError, run_command
 from rt_hands.formats import load_hands
-from rt_hands.pipeline import Pipeline
 from rt_hands.recording import Recorded
 from rt_hands.session import Session
-from rt_hands.types import Frame, FrameSet, Hands2D
-
-STEP_NS = 40_000_000
-SIZE = (480, 360)
-
-
-def pair(i: int) -> tuple[PaintedHand, PaintedHand]:
-    return PaintedHand(0, (340 + i, 180), 130), PaintedHand(1, (110, 180 + i), 130)
-
-
-class Painted(Source):
-    """Painted hands seen by one or more cameras; breaks after `count` frames if told to."""
-
-    name = "painted"
-
-    def __init__(self, count=10, cameras=("a",), error=None):
-        self.cameras, self.count, self.error, self.length = tuple(cameras), count, error, count
-
-    def __iter__(self):
-        for i in range(self.count):
-            image = picture(*pair(i), size_px=SIZE)
-            yield FrameSet(tuple(Frame(image, c, i, i * STEP_NS) for c in self.cameras), i)
-        if self.error:
-            raise self.error
+from rt_hands.types import Hands2D
 
 
 @pytest.fixture(scope="module")
@@ -386,115 +360,6 @@ def test_runs_as_a_module_without_torch(clip, standin_path, tmp_path):
 
 
 # --- the window --------------------------------------------------------------------------------------------
-
-
-class FakeQt:
-    """cv2's window functions, with keys pressed by a script."""
-
-    def __init__(self, monkeypatch, keys=""):
-        self.shown, self.keys, self.visible = [], list(keys), 1.0
-        from rt_hands.display import window
-
-        for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
-            monkeypatch.setattr(window.cv2, name, lambda *_: None)
-        monkeypatch.setattr(window.cv2, "imshow", lambda _, image: self.shown.append(image.copy()))
-        monkeypatch.setattr(window.cv2, "waitKey", lambda _: ord(self.keys.pop(0)) if self.keys else -1)
-        monkeypatch.setattr(window.cv2, "getWindowProperty", lambda *_: self.visible)
-
-
-@pytest.fixture
-def results(standin_cpm):
-    pipeline = Pipeline(Painted(6), standin_cpm)
-    return pipeline, list(pipeline)
-
-
-def test_keys_change_what_is_shown(results, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    pipeline, found = results
-    qt, options, said = FakeQt(monkeypatch, "msdbhc"), ViewOptions(), []
-    window = Window(pipeline, options, said.append)
-    window.show(found[-1])
-    for _ in range(6):
-        window.keys()
-    window.show(found[-1])
-    assert options.mirror and options.belief and not options.style.dense
-    assert not pipeline.smooth and pipeline.keep_beliefs
-    assert (qt.shown[0] != qt.shown[1]).any()
-    (screenshot,) = tmp_path.glob("rt_hands_*.png")
-    np.testing.assert_array_equal(cv2.imread(str(screenshot)), qt.shown[0])
-    assert str(screenshot.name) in said[0]
-
-
-def test_pause_keeps_the_picture(results, monkeypatch):
-    pipeline, found = results
-    qt = FakeQt(monkeypatch, "p ")
-    window = Window(pipeline, ViewOptions())
-    window.show(found[2])
-    window.keys()
-    window.show(found[3])
-    assert len(qt.shown) == 1
-    window.keys()
-    window.show(found[4])
-    assert len(qt.shown) == 2
-
-
-def test_recording_by_key_writes_every_shown_frame(results, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    pipeline, found = results
-    FakeQt(monkeypatch, "r")
-    said = []
-    window = Window(pipeline, ViewOptions(), said.append)
-    window.keys()
-    for result in found:
-        window.show(result)
-    window.close()
-    (folder,) = tmp_path.glob("session_*")
-    with Session(folder) as session:
-        assert [frames.t_ns for frames in session] == [result.frames.t_ns for result in found]
-        assert session.info.finished and session.dropped == 0
-    assert folder.name in said[0] and "0 frames dropped" in said[-1]
-
-
-def test_recording_by_key_that_fails_leaves_the_window_open(results, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    pipeline, found = results
-    FakeQt(monkeypatch, "rr")
-    said = []
-    window = Window(pipeline, ViewOptions(), said.append)
-    from rt_hands import recording
-
-    monkeypatch.setattr(recording, "FREE_TO_START", 10**18)
-    window.keys()
-    assert "MB are free" in said[-1]
-    monkeypatch.setattr(recording, "FREE_TO_START", 0)
-    window.keys()
-
-    def full(self):
-        raise SourceError("disk full")
-
-    monkeypatch.setattr(recording.SessionWriter, "check", full)
-    window.show(found[0])
-    window.close()
-    assert "Finished session" in said[-1] and not window.closed
-
-
-@pytest.mark.parametrize("key", ["q", "\x1b", "Q"])
-def test_quit_keys(results, monkeypatch, key):
-    FakeQt(monkeypatch, key)
-    window = Window(results[0], ViewOptions())
-    window.keys()
-    assert window.closed
-
-
-def test_closing_the_window_quits(results, monkeypatch):
-    qt = FakeQt(monkeypatch)
-    window = Window(results[0], ViewOptions())
-    window.show(results[1][0])
-    window.keys()
-    assert not window.closed
-    qt.visible = 0.0
-    window.keys()
-    assert window.closed
 
 
 def test_live_loop_with_a_window(run, clip, monkeypatch):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import SIZE, Painted, pair
 from standin import worst_px
-from test_live import SIZE, Painted, pair
 
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
