@@ -34,6 +34,13 @@ def breaks_at_ten(seed: int, index: int) -> shards.Sample:
     return made_up(seed, index)
 
 
+def dies_at_ten(seed: int, index: int) -> shards.Sample:
+    """Takes its process along, as a fault in a driver does."""
+    if index == 10:
+        os._exit(9)
+    return made_up(seed, index)
+
+
 PLAN = Plan("things", seed=3, count=20, per_shard=8)
 
 
@@ -70,6 +77,14 @@ def test_webdataset_reads_it(tmp_path: Path) -> None:
     urls = [str(p) for p in shards.shard_paths(tmp_path)]
     read = list(webdataset.WebDataset(urls, shardshuffle=False))
     assert len(read) == 20 and read[7]["bin"] == made_up(3, 7)["bin"]
+
+
+def test_a_process_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="A process that made samples died .* run the same command again"):
+        shards.write_dataset(tmp_path, PLAN, dies_at_ten, 2)
+    assert shards.write_dataset(tmp_path, PLAN, made_up, 2) == 20
+    assert len(list(shards.read_samples(shards.shard_paths(tmp_path)))) == 20
+    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rt_hands.errors import InvalidInput
+
 T = TypeVar("T")
 _advance: Callable[[int], None] | None = None
 
@@ -20,9 +22,11 @@ def tick(samples: int = 1) -> None:
         _advance(samples)
 
 
-def _start(counter: Any) -> None:
+def _start(counter: Any, started: Any) -> None:
     """A worker process: counts for the parent, leaves Ctrl-C to it, works on one core."""
     global _advance
+    with started.get_lock():
+        started.value += 1
 
     def advance(samples: int) -> None:
         with counter.get_lock():
@@ -45,7 +49,7 @@ def for_each(
     """Run a job on every item, here when processes is 1, else in that many others (then it must be picklable).
 
     total, done: samples in all and made before, for the bar. Jobs call `tick` once a sample. An error in a job ends
-    the rest and is raised here.
+    the rest and is raised here; InvalidInput where a process died.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -71,10 +75,17 @@ def _elsewhere(
     job: Callable[[T], None], items: Sequence[T], processes: int, show: Callable[[int], None]
 ) -> None:
     context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    counter = context.Value("q", 0)
-    with context.Pool(min(processes, len(items)), _start, (counter,)) as pool:
+    counter, started = context.Value("q", 0), context.Value("q", 0)
+    count = min(processes, len(items))
+    with context.Pool(count, _start, (counter, started)) as pool:
         pending = pool.map_async(job, items, chunksize=1)
         while not pending.ready():
             pending.wait(0.5)
             show(counter.value)
+            # A pool puts another process in the place of one that died, and waits for its answer for ever.
+            if started.value > count:
+                raise InvalidInput(
+                    "A process that made samples died (killed, out of memory, or a fault in the OpenGL driver). "
+                    "What is finished is kept: run the same command again, with fewer --processes if memory was short."
+                )
         pending.get()
