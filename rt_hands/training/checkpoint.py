@@ -97,6 +97,19 @@ def weights_of_onnx(path: Path) -> dict[str, Tensor]:
     return {name: values[0] if len(values) == 1 else torch.cat(values, 1) for name, values in parts.items()}
 
 
+def folded_of_onnx(network: nn.Module, path: Path) -> nn.Module:
+    """An untrained network with the weights of its exported file, batch norms folded; for use, not for training.
+
+    Raises InvalidInput where the file is of another network.
+    """
+    folded = fold_norms(network)
+    try:
+        folded.load_state_dict(weights_of_onnx(path))
+    except RuntimeError as error:
+        raise InvalidInput(f"{path.name} holds another network than a {type(network).__name__}.") from error
+    return folded
+
+
 @torch.no_grad()
 def init_from_folded(network: nn.Module, weights: dict[str, Tensor], images: Tensor) -> None:
     """Fill a network with folded weights and give its batch norms the statistics of `images` (B, 3, S, S).

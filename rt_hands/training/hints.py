@@ -61,7 +61,11 @@ class Hints(nn.Module):
 
 
 def load_hints(path: Path) -> Hints:
-    """Hints of the averaged weights of a `train_cpm --network hand`; raises InvalidInput for another network."""
+    """Hints of a trained `hand`, by its last.pt or its exported file; raises InvalidInput for another network."""
+    if path.suffix == ".onnx":
+        shipped = checkpoint.folded_of_onnx(HandCpm(), path)
+        assert isinstance(shipped, HandCpm)
+        return Hints(shipped)
     state = checkpoint.load(path)
     if state["name"] != "hand":
         raise InvalidInput(f"Hints come from a network 'hand'; {path.name} is '{state['name']}'.")

@@ -65,7 +65,8 @@ class Settings:
     labels: Path | None = None
     """Folder of `pseudo_label`: the skin points of real pictures, and more pictures from a rig or InterHand2.6M."""
     hints: Path | None = None
-    """last.pt of a trained `hand` whose features `resnet34`, which starts from nothing, learns besides the points."""
+    """Shipped .onnx or last.pt of a `hand` whose features `resnet34`, which starts from nothing, learns besides the
+    points."""
     resume: bool = False
     """Go on from last.pt in `out`."""
     lr: float = 2e-3
