@@ -82,7 +82,7 @@ def test_webdataset_reads_it(tmp_path: Path) -> None:
 def test_a_process_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="A process that made samples died .* run the same command again"):
         shards.write_dataset(tmp_path, PLAN, dies_at_ten, 2)
-    assert shards.write_dataset(tmp_path, PLAN, made_up, 2) == 20
+    assert 0 < shards.write_dataset(tmp_path, PLAN, made_up, 2) < 20  # what was finished is kept
     assert len(list(shards.read_samples(shards.shard_paths(tmp_path)))) == 20
     assert not list(tmp_path.glob("*.part"))
 
