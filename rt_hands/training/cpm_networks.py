@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv2d, interpolate
 
 from rt_hands.errors import InvalidInput
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
@@ -172,10 +172,15 @@ class RefiningStages(nn.Module):
             body = [Separable(channels, channels) for _ in range(count)]
             self.stages.append(nn.Sequential(Point(inp, channels), *body, last))
 
+        placed = torch.zeros(N_MAPS, N_HANDS * N_JOINTS, 1, 1)
+        for hand in range(N_HANDS):
+            joints = torch.arange(N_JOINTS)
+            placed[hand * N_HAND + joints, hand * N_JOINTS + joints] = 1
+        self.register_buffer("placed", placed, persistent=False)
+
     def forward(self, features: Tensor, prior: Tensor) -> list[Tensor]:
-        right, left = (self.gain * prior).split(N_JOINTS, 1)
-        none = torch.zeros_like(features[:, :1]).expand(-1, N_HAND - N_JOINTS, -1, -1)
-        so_far = torch.cat([right, none, left, none, none[:, :1]], 1)
+        # A convolution puts the prior's maps in their places: cut and joined, it took engines four times as long.
+        so_far = conv2d(self.gain * prior, self.placed.to(prior.dtype))
         maps = []
         for number, stage in enumerate(self.stages):
             so_far = so_far + stage(torch.cat([features, so_far if number else prior], 1))
@@ -227,9 +232,9 @@ class HandCpm(nn.Module):
         """Gaussians at the joints (B, 2, 21, 2), in shares of the picture, times the presence: (B, 42, n, n)."""
         centre = joints.flatten(1, 2)[..., None] * cells - self.offset_cells
         grid = torch.arange(cells, device=joints.device, dtype=joints.dtype)
-        across = torch.exp((grid - centre) ** 2 * (-0.5 / self.prior_sigma**2))
-        there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None, None]
-        return across[:, :, 1, :, None] * across[:, :, 0, None, :] * there
+        x, y = torch.exp((grid - centre) ** 2 * (-0.5 / self.prior_sigma**2)).unbind(2)
+        there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None]
+        return (there * y)[..., None] * x[..., None, :]
 
     def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (B, 2, 21, 2) in shares of the picture and presence logits (B, 2)."""

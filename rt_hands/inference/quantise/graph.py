@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
+from rt_hands.inference.quantise.align import align
 from rt_hands.inference.tensorrt.onnx_types import import_onnx, load_onnx
 
 Floats = NDArray[np.float32]
@@ -43,23 +44,40 @@ class Layer:
 class Graph:
     """A float32 network, folded by onnxruntime so that nothing but arithmetic on the input is left in it.
 
+    aligned: with channels filled up to what CPU kernels take at once, see `align`.
     Raises InvalidInput for bytes that are no ONNX network.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, aligned: bool = False) -> None:
         source = load_onnx(data, name)
         self.onnx = import_onnx()
         self.model: Any = _folded(data, self.onnx)
         del self.model.metadata_props[:]
         self.model.metadata_props.extend(source.metadata_props)
-        self._weights = {t.name: t for t in self.model.graph.initializer}
+        self.weights = {t.name: t for t in self.model.graph.initializer}
         self._readers: dict[str, list[Any]] = {}
+        self.refresh()
+        self._fold_gains()
+        if aligned:
+            align(self)
+        self.layers = [self._layer(node) for node in self.model.graph.node if node.op_type == "Conv"]
+
+    def refresh(self) -> None:
+        """Note anew who reads what, after nodes have changed."""
+        self._readers.clear()
         for node in self.model.graph.node:
             for source in node.input:
                 self._readers.setdefault(source, []).append(node)
         for value in self.model.graph.output:
             self._readers.setdefault(value.name, []).append(None)
-        self.layers = [self._layer(node) for node in self.model.graph.node if node.op_type == "Conv"]
+
+    def put_behind(self, nodes: dict[str, Any]) -> None:
+        """Add nodes behind those that make the tensors by whose names they are given."""
+        old = list(self.model.graph.node)
+        del self.model.graph.node[:]
+        for node in old:
+            self.model.graph.node.extend([node, *(nodes[name] for name in node.output if name in nodes)])
+        self.refresh()
 
     @property
     def input_name(self) -> str:
@@ -68,11 +86,11 @@ class Graph:
 
     def get(self, name: str) -> NDArray[Any]:
         """A weight or bias, to be changed by `put` alone."""
-        return np.array(self.onnx.numpy_helper.to_array(self._weights[name]))
+        return np.array(self.onnx.numpy_helper.to_array(self.weights[name]))
 
     def put(self, name: str, values: NDArray[Any]) -> None:
         """Set a weight or bias."""
-        self._weights[name].CopyFrom(self.onnx.numpy_helper.from_array(values.astype(np.float32), name))
+        self.weights[name].CopyFrom(self.onnx.numpy_helper.from_array(values.astype(np.float32), name))
 
     def readers(self, tensor: str) -> list[Any]:
         """Nodes that read a tensor; None stands for the network's output."""
@@ -82,6 +100,11 @@ class Graph:
         """Whether any node reads a tensor, rather than that it only leaves the network."""
         return any(node is not None for node in self.readers(tensor))
 
+    def resized(self) -> list[tuple[str, str]]:
+        """What each Resize reads and gives: bilinear ones stay in the range of what they read."""
+        nodes = [node for node in self.model.graph.node if node.op_type == "Resize"]
+        return [(node.input[0], node.output[0]) for node in nodes]
+
     def joined(self, tensor: str) -> list[str]:
         """The tensors that a Concat makes this one of, none for another; then it can be joined in 8 bits, too."""
         makers = [
@@ -89,12 +112,30 @@ class Graph:
         ]
         return [name for node in makers for name in node.input]
 
+    def _fold_gains(self) -> None:
+        """Move one number times all that convolutions read into their weights: then it needs no 8 bits of its own."""
+        for node in list(self.model.graph.node):
+            readers = self.readers(node.output[0])
+            gains = [name for name in node.input if name in self.weights and self.get(name).size == 1]
+            only_convs = all(reader is not None and reader.op_type == "Conv" for reader in readers)
+            if node.op_type != "Mul" or len(gains) != 1 or not readers or not only_convs:
+                continue
+            source = next(name for name in node.input if name != gains[0])
+            for reader in readers:
+                scaled = self.get(reader.input[1]) * self.get(gains[0]).reshape(())
+                reader.input[1] = self.add(f"{reader.input[1]}_of_{reader.name}", scaled)
+                reader.input[0] = source
+            self.model.graph.node.remove(node)
+        self.refresh()
+
     def _layer(self, node: Any) -> Layer:
         if len(node.input) < 3:
-            node.input.append(self._add(f"{node.input[1]}_bias", np.zeros(len(self.get(node.input[1])))))
+            node.input.append(
+                self.add(f"{node.input[1]}_bias", np.zeros(len(self.get(node.input[1])), np.float32))
+            )
         for i in (1, 2):
             if len(self.readers(node.input[i])) > 1:
-                node.input[i] = self._add(f"{node.input[i]}_of_{node.name}", self.get(node.input[i]))
+                node.input[i] = self.add(f"{node.input[i]}_of_{node.name}", self.get(node.input[i]))
         attributes = {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
         weight = self.get(node.input[1])
         activated, reach = self._activation(node.output[0])
@@ -112,11 +153,10 @@ class Graph:
             is_depthwise,
         )  # fmt: skip
 
-    def _add(self, name: str, values: NDArray[Any]) -> str:
+    def add(self, name: str, values: NDArray[Any]) -> str:
         """A new weight or bias; gives its name."""
-        tensor = self.onnx.numpy_helper.from_array(values.astype(np.float32), name)
-        self.model.graph.initializer.append(tensor)
-        self._weights[name] = self.model.graph.initializer[-1]
+        self.model.graph.initializer.append(self.onnx.numpy_helper.from_array(values, name))
+        self.weights[name] = self.model.graph.initializer[-1]
         return name
 
     def _activation(self, output: str) -> tuple[str, float | None]:

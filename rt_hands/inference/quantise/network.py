@@ -56,7 +56,7 @@ def quantise(
     layers stay float32; only layers before the first 8-bit one. progress: told how many layers are done.
     Raises InvalidInput for a damaged file, or a float layer that reads 8 bits.
     """
-    graph = Graph(data, name)
+    graph = Graph(data, name, aligned=not signed)
     equalise(graph, images)
     kept = {layer.output for layer in graph.layers if any(part in layer.weight for part in keep_float)}
     layers = [layer for layer in graph.layers if layer.output not in kept]
@@ -90,7 +90,9 @@ def _ranges(graph: Graph, layers: list[Layer], images: Floats, signed: bool) -> 
         for name, values in zip(names, tensors, strict=True):
             flat = values.ravel()
             samples[name] += [flat[rng.integers(0, flat.size, _SAMPLES)], np.array([flat.min(), flat.max()])]
-    return {name: best_scale(np.concatenate(values), signed) for name, values in samples.items()}
+    scales = {name: best_scale(np.concatenate(values), signed) for name, values in samples.items()}
+    # Between the same codes engines resize in 8 bits.
+    return scales | {given: scales[read] for read, given in graph.resized() if read in scales}
 
 
 class _Statistics:
@@ -98,12 +100,18 @@ class _Statistics:
 
     def __init__(self, layer: Layer) -> None:
         self.layer, self.count = layer, 0
+        self.origin: Any = (
+            None  # the first patches' mean: far from it, float32 products cancel each other out
+        )
         self.sum: Any = 0.0
         self.squares: Any = 0.0
         self.has_spread = layer.inputs <= _MOST_INPUTS
 
     def add(self, read: Floats) -> None:
         """Take up patches (P, C, k)."""
+        if self.origin is None:
+            self.origin = read.mean(0)
+        read = read - self.origin
         self.count += len(read)
         self.sum = self.sum + read.sum(0, dtype=np.float64)
         if not self.has_spread:
@@ -117,14 +125,15 @@ class _Statistics:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        return np.asarray(self.sum / self.count)
+        return np.asarray(self.sum / self.count + self.origin)
 
     @property
     def spread(self) -> NDArray[np.float64]:
         """(n, n), or (C, k, k) of a depthwise layer; of too many inputs as if they were all alike and unrelated."""
         if not self.has_spread:
             return np.eye(self.layer.inputs)
-        mean = self.mean if self.layer.is_depthwise else self.mean.reshape(-1)
+        mean = self.sum / self.count
+        mean = mean if self.layer.is_depthwise else mean.reshape(-1)
         return np.asarray(self.squares / self.count - mean[..., :, None] * mean[..., None, :])
 
     def answer(self, weight: Floats) -> NDArray[np.float64]:
