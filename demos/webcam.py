@@ -23,7 +23,7 @@ def main(argv):
     frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
     with open_source(argv[:1]) as source:
         pipeline = Pipeline(source, Cpm.load())
-        options = ViewOptions(mirror=source.live)
+        options = ViewOptions(mirror=source.webcams)
         for count, result in enumerate(pipeline, start=1):
             if no_window:
                 right, left = result.views[0].states

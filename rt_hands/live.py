@@ -20,10 +20,9 @@ from rich.table import Table
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.devices import list_devices
-from rt_hands.capture.live import LiveSource
 from rt_hands.capture.offsets import kept_offsets, read_offsets, told_offsets
 from rt_hands.capture.source import Source, to_stderr
-from rt_hands.capture.webcam import WebcamReader, WebcamSettings
+from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.cli import Sources, source_words
 from rt_hands.consumers import AnnotatedPicture, AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
@@ -306,7 +305,7 @@ def _show(results: Iterable[Result], pipeline: Pipeline, workers: Sequence[Worke
             if stop.is_set():
                 return
 
-    mirror = _is_on(options.mirror, _is_webcam(pipeline.source))
+    mirror = _is_on(options.mirror, pipeline.source.webcams)
     window = Window(pipeline, _view_options(options, pipeline.rig, pipeline.source.cameras, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
         working = pool.submit(work)
@@ -325,11 +324,6 @@ def _show(results: Iterable[Result], pipeline: Pipeline, workers: Sequence[Worke
 
 def _is_on(switch: Switch, otherwise: bool) -> bool:
     return otherwise if switch == "auto" else switch == "on"
-
-
-def _is_webcam(source: Source) -> bool:
-    cameras = source.source if isinstance(source, Recorded) else source
-    return isinstance(cameras, LiveSource) and all(isinstance(r, WebcamReader) for r in cameras.readers)
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ class Recorded(Source):
     def __init__(self, source: Source, folder: str | Path, rig: Rig | None = None) -> None:
         self.source = source
         self.name, self.cameras, self.still = source.name, source.cameras, source.still
-        self.live, self.length = source.live, source.length
+        self.live, self.length, self.webcams = source.live, source.length, source.webcams
         self.clock_offset_ms = source.clock_offset_ms
         self._rig = rig
         self._beside = Beside(source, folder, rig, wait=True)

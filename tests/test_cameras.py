@@ -10,11 +10,12 @@ import cv2
 import pytest
 from test_capture import grey, is_root
 
-from rt_hands.capture import live
+from rt_hands.capture import live, open_source
 from rt_hands.capture.devices import Device, find_device, list_devices, missing_device, why_not_open
 from rt_hands.capture.live import LiveSource
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import SourceError
+from rt_hands.recording import Recorded
 from rt_hands.types import Frame
 
 # --- webcams -----------------------------------------------------------------------------------------------
@@ -304,3 +305,18 @@ def test_closing_leaves_no_thread_and_no_camera(said):
     source.close()
     source.close()
     assert threading.active_count() == before and all(camera.closed == 1 for camera in cameras)
+
+
+def test_webcams_alone_are_mirrored_whatever_they_are_called(tmp_path):
+    cv2.imwrite(str(tmp_path / "video0.png"), grey(1))
+    with open_source(str(tmp_path / "video0.png"), realtime=True) as source:
+        assert source.cameras == ("video0",) and not source.webcams
+    reader = WebcamReader(Device(0, "cam"), None, lambda _: FakeCapture(frames=10_000))
+    reader.camera = "left"
+    with LiveSource([reader], lambda _: None) as source:
+        assert source.webcams
+        recorded = Recorded(source, tmp_path / "r")
+        assert recorded.webcams
+        recorded.close()
+    with LiveSource([Scripted("video0")], lambda _: None) as source:
+        assert not source.webcams

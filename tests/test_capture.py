@@ -273,6 +273,15 @@ def test_sixteen_bit_pictures_are_scaled_by_the_bits_they_use(tmp_path, said, bi
     )
 
 
+def test_a_dark_sixteen_bit_picture_is_scaled_as_the_bright_ones_before_it(tmp_path, said):
+    bright, dark = np.full((48, 64), 4000, np.uint16), np.full((48, 64), 200, np.uint16)
+    for name, picture in (("0", 0 * dark), ("1", bright), ("2", dark)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    values = [int(frames.frames[0].image_bgr.max()) for frames in ImageSource(tmp_path, said.append)]
+    assert values == [0, 4000 >> 4, 200 >> 4]
+    assert said == [f"{tmp_path}/1.png has 12-bit values in 16 bits: scaled up."]
+
+
 def test_a_black_sixteen_bit_picture_tells_nothing(tmp_path, said):
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((48, 64), np.uint16))
     assert len(list(ImageSource(tmp_path, said.append))) == 1 and not said

@@ -17,18 +17,14 @@ import pytest
 from painted import SIZE, STEP_NS, FakeQt, Painted, pair
 from standin import picture, worst_px
 from test_camera import camera
-from test_cameras import FakeCapture, Scripted
 
 from rt_hands import live
 from rt_hands.camera import Rig
 from rt_hands.capture.devices import Device
-from rt_hands.capture.live import LiveSource
 from rt_hands.capture.video import VideoSource
-from rt_hands.capture.webcam import WebcamReader
 from rt_hands.display.video_file import VideoFile
 from rt_hands.errors import BROKEN_PIPE, InvalidInput, SourceError, run_command
 from rt_hands.formats import load_hands
-from rt_hands.recording import Recorded
 from rt_hands.session import Session
 from rt_hands.types import Hands2D
 
@@ -322,7 +318,6 @@ def test_ctrl_c_keeps_what_was_written_and_leaves_no_thread(run, tmp_path, monke
 
 
 def test_cameras_are_listed(capsys, monkeypatch):
-    from rt_hands.capture.devices import Device
 
     monkeypatch.setattr(live, "list_devices", lambda: [Device(0, "HD Webcam")])
     assert live.main(["--list-cameras"]) == 0
@@ -369,22 +364,6 @@ def test_live_loop_with_a_window(run, clip, monkeypatch):
     before = threading.active_count()
     assert run("--source", clip) == 0
     assert threading.active_count() == before and 1 <= len(qt.shown) <= 15
-
-
-def test_webcams_alone_are_mirrored_whatever_they_are_called(clip, tmp_path):
-    file = tmp_path / "video_clip.mp4"
-    file.write_bytes(clip.read_bytes())
-    with live.open_source(str(file), realtime=True) as source:
-        assert source.cameras == ("video_clip",) and not live._is_webcam(source)
-    reader = WebcamReader(Device(0, "cam"), None, lambda _: FakeCapture(frames=10_000))
-    reader.camera = "left"
-    with LiveSource([reader], lambda _: None) as source:
-        assert live._is_webcam(source)
-        recorded = Recorded(source, tmp_path / "r")
-        assert live._is_webcam(recorded)
-        recorded.close()
-    with LiveSource([Scripted("video0")], lambda _: None) as source:
-        assert not live._is_webcam(source)
 
 
 def test_quitting_the_window_ends_a_long_video(run, clip, monkeypatch):

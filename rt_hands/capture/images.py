@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +22,17 @@ NOMINAL_STEP_NS: Final = 1_000_000_000
 """Pictures carry no time; one a second, so that a film of them can be watched."""
 
 
-def read_image(path: Path, notice: Notice = to_stderr) -> Image:
+@dataclass(slots=True)
+class Depth:
+    """The most bits that 16-bit files of one camera have used so far: a dark picture uses fewer than the sensor has."""
+
+    bits: int = DEPTHS[0]
+
+
+def read_image(path: Path, notice: Notice = to_stderr, depth: Depth | None = None) -> Image:
     """(h, w, 3) uint8 BGR, turned upright by its EXIF tag; 16-bit files scaled by the bits they use, told if fewer.
 
-    Raises SourceError with the reason.
+    depth: of the pictures read before, for the next one. Raises SourceError with the reason.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -44,6 +52,8 @@ def read_image(path: Path, notice: Notice = to_stderr) -> Image:
         )
     if image.dtype == np.uint16:
         bits = _bits(int(image.max()))
+        if depth is not None and image.any():
+            bits = depth.bits = max(depth.bits, bits)
         if bits < DEPTHS[-1]:
             notice(f"{path} has {bits}-bit values in 16 bits: scaled up.")
         image = image >> (bits - 8)
@@ -68,11 +78,11 @@ class ImageSource(Source):
         self.length = len(self.paths)
 
     def __iter__(self) -> Iterator[FrameSet]:
-        readable, on_depth = False, first_only(self._notice)
+        readable, on_depth, depth = False, first_only(self._notice), Depth()
         # A picture that can't be read keeps its number: those of another camera would else meet the wrong ones.
         for index, path in enumerate(self.paths):
             try:
-                image = read_image(path, on_depth)
+                image = read_image(path, on_depth, depth)
             except SourceError as error:
                 if len(self.paths) == 1:
                     raise

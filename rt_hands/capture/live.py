@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.source import Notice, Source, to_stderr
+from rt_hands.capture.webcam import WebcamReader
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
@@ -120,6 +121,7 @@ class LiveSource(Source):
         self.readers = tuple(readers)
         self.cameras = tuple(reader.camera for reader in readers)
         self.name = ", ".join(reader.name for reader in readers)
+        self.webcams = all(isinstance(reader, WebcamReader) for reader in readers)
         self._notice = notice
         self._give_up_after_s = give_up_after_s
         self._retry_every_s = retry_every_s

@@ -38,12 +38,14 @@ class Source(ABC):
     length: how many FrameSets there will be, None where unknown.
     clock_offset_ms: by camera, what is added to its stamps; see `capture.offsets`.
     still: the pictures have nothing to do with one another, so nothing is tracked from one to the next.
+    webcams: all pictures come from this machine's webcams, before which people expect to see themselves mirrored.
     """
 
     name: str = ""
     cameras: tuple[str, ...] = ()
     live: bool = False
     still: bool = False
+    webcams: bool = False
     length: int | None = None
     dropped: int = 0
     clock_offset_ms: Mapping[str, float] = MappingProxyType({})

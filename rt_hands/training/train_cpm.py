@@ -166,8 +166,14 @@ class Team:
 
     def __init__(self) -> None:
         self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        gpu = torch.cuda.is_available()
+        self.device = (
+            torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
+        )
         if self.size > 1:
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            if gpu:
+                torch.cuda.set_device(self.device)
+            distributed.init_process_group("nccl" if gpu else "gloo")
 
     def average(self, network: nn.Module, stop: bool) -> bool:
         """Average the gradients of all processes, in place; gives whether any of them wants to stop."""
@@ -188,7 +194,7 @@ class Trainer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.team = settings, Team()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.team.device
         keep_memory()
         # OpenCV's thread pool does not survive a fork: a worker process would wait for it for ever.
         cv2.setNumThreads(0)
