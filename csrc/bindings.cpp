@@ -251,6 +251,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("crop_rgb", &crop_rgb_py, py::arg("pictures"), py::arg("picture_from_input"), py::arg("out"));
     m.def("draw", &draw_py, py::arg("image"), py::arg("strokes"), py::arg("colours"));
     bind_hands(m);
+    bind_rtc(m);
     m.def("project", &project_py, py::arg("points"), py::arg("K"), py::arg("dist"), py::arg("cam_from_world"),
           py::arg("size"));
     m.def("triangulate", &triangulate_py, py::arg("points_px"), py::arg("scores"), py::arg("K"), py::arg("dist"),

@@ -100,7 +100,8 @@ def test_handedness_is_its_twin(seed: int, lost: float) -> None:
         )
         height = np.einsum("njk,nk->nj", flipped[:, FINGERS] - origin[:, None], rotation[:, :, 2])
         known = np.isfinite(height)
-        mean = np.where(known, height, 0).sum(1) / np.maximum(known.sum(1), 1) / scale
+        mean = np.where(known, height, 0).sum(1) / np.maximum(known.sum(1), 1)
+        mean = mean / np.where(scale > 0, scale, np.nan)
         sound = np.isfinite(flipped[:, list(PALM_JOINTS), 0]).sum(1) >= MIN_PALM_JOINTS
         sound &= (spread > MIN_SPREAD) & (scale >= MIN_SCALE_MM) & known.any(1)
         heights.append(np.where(sound, mean, np.nan))
