@@ -14,6 +14,7 @@ from takes import COUNT
 
 from rt_hands import InvalidInput, Rig
 from rt_hands.calibration.board import Board
+from rt_hands.calibration.collect import Collector
 from rt_hands.calibration.commands.live import collect_live, hints_table
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.print_board import draw_page
@@ -22,7 +23,7 @@ from rt_hands.calibration.sources import Recording, read_times_s
 from rt_hands.capture.simulated import read_number
 from rt_hands.capture.source import Source
 from rt_hands.errors import SourceError
-from rt_hands.types import Frame, FrameSet
+from rt_hands.types import Frame, FrameSet, Image
 
 
 def video(path: Path, n: int, fps: int = 10) -> Path:
@@ -212,3 +213,29 @@ def test_live_stops_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     seen = collect_live(Wave(), Board(), views=500, max_minutes=0.1, tell=lambda _: None)
     assert len(seen.moments) == 6
+
+
+def test_live_measures_clocks_by_the_stamps_not_by_a_sessions_own_offsets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(Wave):
+        clock_offset_ms = {"1": 40.0}  # noqa: RUF012
+
+        def __iter__(self) -> Iterator[FrameSet]:
+            for frames in super().__iter__():
+                first, second = frames.frames
+                yield FrameSet((first, replace(second, t_ns=second.t_ns + 40 * 10**6)), frames.index)
+
+    stamps: dict[str, list[float]] = {"0": [], "1": []}
+    add = Collector.add
+
+    def noted(self: Collector, camera: str, moment: int, image: Image, t_s: float) -> None:
+        stamps[camera].append(t_s)
+        add(self, camera, moment, image, t_s)
+
+    monkeypatch.setattr(Collector, "add", noted)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    collect_live(Late(), Board(), views=500, max_minutes=0.1, tell=lambda _: None)
+    assert len(stamps["0"]) == 6
+    assert stamps["1"] == pytest.approx(stamps["0"])

@@ -59,7 +59,9 @@ def collect_live(
     told_s = 0.0
     for frames in source:
         for frame in frames.frames:
-            collector.add(frame.camera, frames.index, frame.image_bgr, 1e-9 * frame.t_ns)
+            # By the stamps: offsets that a session's own rig.toml tells are what is measured anew.
+            stamp_s = 1e-9 * frame.t_ns - 1e-3 * source.clock_offset_ms.get(frame.camera, 0.0)
+            collector.add(frame.camera, frames.index, frame.image_bgr, stamp_s)
         now_s = time.monotonic()
         if now_s - told_s < 0.5 and now_s < end_s:
             continue
