@@ -27,6 +27,8 @@ else:
     import tomli as tomllib
 
 SCHEMA_VERSION = 1
+SAME_SHAPE = 0.01
+"""Difference of width over height up to which a picture is taken for a scaled one: sizes are whole pixels."""
 _ROTATION_TOLERANCE = (
     1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
 )
@@ -160,8 +162,21 @@ class Camera:
         if tuple(size_px) != self.size_px:
             raise InvalidInput(
                 f"Camera '{self.id}': the picture is {size_px[0]}x{size_px[1]}, the calibration is for "
-                f"{self.size_px[0]}x{self.size_px[1]}. Set the camera to that size or use `Camera.resized`."
+                f"{self.size_px[0]}x{self.size_px[1]}. {self._way_to(size_px)}"
             )
+
+    def has_shape_of(self, size_px: tuple[int, int]) -> bool:
+        """Whether pictures of this size can be the calibrated ones scaled: of another shape they were cut."""
+        across, down = (new / old for new, old in zip(size_px, self.size_px, strict=True))
+        return abs(across / down - 1) < SAME_SHAPE
+
+    def _way_to(self, size_px: tuple[int, int]) -> str:
+        if not self.has_shape_of(size_px):
+            return "Set the camera to the latter, or calibrate it anew: pictures of another shape are cut, not scaled."
+        return (
+            "Set the camera to the latter, or scale the calibration: "
+            f"python -m rt_hands.formats RIG NEW --resize {size_px[0]} {size_px[1]}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt_hands import Camera, InvalidInput, Rig
+from rt_hands.formats.__main__ import main as formats_main
 
 K = np.array([[900.0, 0, 640], [0, 905, 360], [0, 0, 1]])
 DISTORTION = np.array([-0.3, 0.1, 0.001, -0.002, 0.02])
@@ -212,3 +213,23 @@ def test_clock_offsets_are_kept_and_named(tmp_path) -> None:
         (tmp_path / "wrong.toml").write_text(text.replace("-97.5", wrong))
         with pytest.raises(InvalidInput, match="Camera 'b': clock_offset_ms"):
             Rig.load(tmp_path / "wrong.toml")
+
+
+def test_a_picture_of_another_size_is_told_how_to_go_on() -> None:
+    with pytest.raises(InvalidInput, match=r"scale the calibration: .* --resize 853 480$"):
+        camera().check_image((853, 480))
+    with pytest.raises(InvalidInput, match="calibrate it anew: pictures of another shape are cut"):
+        camera().check_image((640, 480))
+
+
+def test_a_rig_is_scaled_from_the_command_line(tmp_path: Path) -> None:
+    rig(2).with_clock_offsets({"cam_1": 4.0}).save(tmp_path / "rig.toml")
+    words = [str(tmp_path / "rig.toml"), str(tmp_path / "small.toml"), "--resize"]
+    assert formats_main([*words, "640", "360"]) == 0
+    small = Rig.load(tmp_path / "small.toml")
+    assert {c.size_px for c in small} == {(640, 360)} and small.clock_offset_ms["cam_1"] == 4.0
+    points = np.random.default_rng(0).normal(0, 40, (5, 3))
+    # Pixel centres are whole numbers: half the size brings x to (x - 0.5) / 2.
+    np.testing.assert_allclose(small.project(points), (rig(2).project(points) - 0.5) / 2, atol=1e-6)
+    with pytest.raises(InvalidInput, match="'cam_0' gives 1280x720, which is no scaled picture"):
+        formats_main([*words, "640", "480", "--overwrite"])

@@ -41,6 +41,8 @@ class Convert:
     """mm, cm or m of a file that does not say it."""
     size_px: tuple[int, int] | None = None
     """Width and height of the pictures, for a calibration without them, and for COCO where the table has none."""
+    resize: tuple[int, int] | None = None
+    """Write the calibration for pictures scaled to this width and height."""
     capture: str | None = None
     """Capture of an InterHand2.6M file."""
     camera: str | None = None
@@ -73,10 +75,25 @@ def main(argv: Sequence[str]) -> int:
     console.print(_table(rig, f"{a.source} ({FORMATS[recognise(a.source)].what})"))
     if offsets := in_words(rig.clock_offset_ms):
         console.print(f"clock offsets, ms: {offsets}")
+    if a.resize is not None:
+        rig = _resized(rig, a.resize)
     if a.target is not None:
         save_rig(a.target, rig, a.to)
         console.print(f"wrote {a.target} ({FORMATS[a.to].what})")
     return 0
+
+
+def _resized(rig: Rig, size_px: tuple[int, int]) -> Rig:
+    """The rig for scaled pictures; raises InvalidInput for a size of another shape."""
+    width, height = size_px
+    for camera in rig:
+        if min(size_px) < 1 or not camera.has_shape_of(size_px):
+            own = "x".join(map(str, camera.size_px))
+            raise InvalidInput(
+                f"--resize {width} {height}: camera '{camera.id}' gives {own}, which is no scaled picture of that "
+                "shape. Calibrate at the new size."
+            )
+    return Rig(tuple(camera.resized(size_px) for camera in rig))
 
 
 def _check_there(target: Path, overwrite: bool) -> None:
