@@ -156,3 +156,24 @@ def test_cameras_exchanged_are_named_together_though_one_was_seen_later() -> Non
         told.append(watch.update(views, follow.update(views, i * FRAME_NS).measured))
     (sentence,) = [t for t in told if t]
     assert sentence.startswith("Cameras 'cam_0' and 'cam_3' look swapped")
+
+
+@pytest.mark.parametrize("read_every", [0, 1, 3])
+def test_cameras_that_lost_the_hands_are_named_by_the_few_that_they_read(read_every: int) -> None:
+    """As two exchanged ones do: they look where the hands are not, and read something now and then."""
+    rig, told = ring_rig(5), []
+    watch = RigWatch(rig)
+    for i in range(2 * WINDOW):
+        views = seen_at(rig, dict.fromkeys(rig.ids, i * FRAME_NS * 1e-9), i)
+        lifted = lift(views, rig)
+        for number, camera_id in enumerate(("cam_1", "cam_3")):
+            there = read_every and (i + number) % read_every == 0
+            points = views[camera_id].points_px + (140, 90, 0)
+            views[camera_id] = as_hands(points[None])[0] if there else Hands2D.empty()
+        told.append(watch.update(views, lifted))
+    sentences = [sentence for sentence in told if sentence]
+    if not read_every:  # covered, or behind something
+        assert not sentences
+        return
+    named_both = "Cameras 'cam_1' and 'cam_3' miss the hands of the other views by 166 and 166 px"
+    assert sentences[0].startswith(named_both) and len(sentences) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +21,9 @@ MOST_SHARE = 0.5
 """A camera is named when its median miss is beyond this share of what triangulation rejects, and ..."""
 TIMES_OTHERS = 3.0
 """... this many times that of the better cameras."""
+LEAST_MISSES, MOST_AGREE = 15, 0.1
+"""A view that lost the hands, as one of two that were exchanged does, is named after so many misses where it agreed in
+at most this share of the last `WINDOW` moments at which the hands lay in its picture."""
 LEAST_JOINTS = 10
 """A view must see so many joints of both hands to have a say."""
 TWO_WINDOW = 70
@@ -45,6 +48,7 @@ class RigWatch:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
+        self._agreed = {camera: deque[bool](maxlen=WINDOW) for camera in rig.ids}
         self._two_miss_px = deque[float](maxlen=TWO_WINDOW)
         self._told: set[str] = set()
         self._moments: deque[tuple[dict[str, NDArray[np.float32]], NDArray[np.float64]]] = deque(
@@ -78,7 +82,8 @@ class RigWatch:
             self._hands.append((min(times_ns[c] for c in measured), joints_mm))
             for camera, points in zip(measured, seen, strict=True):
                 self._seen[camera].append((times_ns[camera], points[:, :2]))
-        drawn = self.rig.project(joints_mm)[[self.rig.ids.index(camera) for camera in measured]]
+        at = [self.rig.ids.index(camera) for camera in measured]
+        drawn = self.rig.project(joints_mm)[at]
         apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2)
         known = np.isfinite(apart_px).sum(1) >= LEAST_JOINTS
         misses_px = middle(apart_px)
@@ -86,6 +91,12 @@ class RigWatch:
         for camera, miss_px, is_known in zip(measured, misses_px, known, strict=True):
             if is_known:
                 self._misses_px[camera].append(float(miss_px))
+        inside = ((drawn >= 0) & (drawn < self.rig.size_px[at][:, None])).all(2).sum(1) >= LEAST_JOINTS
+        for camera, agrees, is_inside in zip(
+            measured, known & (misses_px <= self._limit_px), inside, strict=True
+        ):
+            if is_inside:
+                self._agreed[camera].append(bool(agrees))
         if len(self.rig) == 2:
             return self._disagree(seen, misses_px, known)
         # Whom the window accuses misses most of the time: one such moment is enough to look.
@@ -131,7 +142,7 @@ class RigWatch:
         suspects = [
             c for c in misses if misses[c] > max(limit_px, TIMES_OTHERS * others) and c not in self._told
         ]
-        wrong = [c for c in suspects if len(self._misses_px[c]) == WINDOW]
+        wrong = [c for c in suspects if len(self._misses_px[c]) == WINDOW or self._lost(c)]
         if not wrong:
             return None
         self._told.update(wrong)
@@ -141,10 +152,17 @@ class RigWatch:
             # What the others miss by is then the swap's fault.
             self._told.update(self.rig.ids)
             return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
-        return " ".join(self._fault(c, misses[c]) for c in wrong)
+        lags = {c: self._lag(c) for c in wrong}
+        moved = [c for c in wrong if not lags[c]]
+        return " ".join([*filter(None, lags.values()), *([_moved(moved, misses)] if moved else [])])
 
-    def _fault(self, camera: str, miss_px: float) -> str:
-        """The sentence on one camera: it lags, if its hands fit those of another moment, or it was moved."""
+    def _lost(self, camera: str) -> bool:
+        agreed = self._agreed[camera]
+        full = len(agreed) == WINDOW and len(self._misses_px[camera]) >= LEAST_MISSES
+        return full and sum(agreed) <= MOST_AGREE * WINDOW
+
+    def _lag(self, camera: str) -> str:
+        """The sentence on a camera that lags: its hands fit those of another moment; empty for another fault."""
         by_lag_px = {lag_ms: self._miss_at(camera, lag_ms) for lag_ms in LAGS_MS}
         lag_ms = min(by_lag_px, key=lambda lag: by_lag_px[lag])
         if lag_ms and by_lag_px[lag_ms] < LAG_EXPLAINS * by_lag_px[0]:
@@ -155,10 +173,7 @@ class RigWatch:
                 f"stamp. Write clock_offset_ms = {offset_ms:g} for it in the rig file, or give "
                 f"--clock-offset-ms {camera}={offset_ms:g}."
             )
-        return (
-            f"Camera '{camera}' misses the hands of the other views by {miss_px:.0f} px: it was moved, swapped or set "
-            "to another picture size since the calibration. Calibrate again or leave it out."
-        )
+        return ""
 
     def _miss_at(self, camera: str, lag_ms: int) -> float:
         """Median miss if the camera's pictures were taken so much later than stamped; infinity where too few say."""
@@ -193,3 +208,18 @@ class RigWatch:
         seen_px, joints_mm = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
         apart = np.linalg.norm(seen_px[:, :2] - self.rig[camera].project(joints_mm), axis=1)
         return float(np.nanmedian(apart)) if np.isfinite(apart).any() else np.inf
+
+
+def _moved(cameras: Sequence[str], misses_px: Mapping[str, float]) -> str:
+    """The sentence on cameras that see the hands elsewhere."""
+    if len(cameras) == 1:
+        return (
+            f"Camera '{cameras[0]}' misses the hands of the other views by {misses_px[cameras[0]]:.0f} px: it was "
+            "moved, swapped or set to another picture size since the calibration. Calibrate again or leave it out."
+        )
+    names = " and ".join(f"'{camera}'" for camera in cameras)
+    amounts = " and ".join(f"{misses_px[camera]:.0f}" for camera in cameras)
+    return (
+        f"Cameras {names} miss the hands of the other views by {amounts} px: they were swapped, moved or set to "
+        "another picture size since the calibration. Check which source is which, calibrate again or leave them out."
+    )
