@@ -100,6 +100,17 @@ def test_wrong_options_are_told_before_the_work(words: list[str], sentence: str)
     assert sentence in str(error.value)
 
 
+def test_a_mediapipe_teachers_tips_are_taken_to_the_fingers_ends(tmp_path: Path) -> None:
+    joints = np.cumsum(
+        np.ones((4, 21, 3)), axis=1
+    )  # in a row, one apart: each tip 1 beyond the joint before it
+    np.savez(tmp_path / "m.npz", joints_m=joints)
+    plain, moved = (video.load_teacher(tmp_path / "m.npz", 1, 2, mediapipe=m) for m in (False, True))
+    beyond = np.zeros(21)
+    beyond[[4, 8, 12, 16, 20]] = [0.21, 0.28, 0.28, 0.28, 0.28]
+    np.testing.assert_allclose(moved - plain, np.broadcast_to(beyond[:, None], (2, 21, 3)))
+
+
 def test_scipy_missing_is_said_where_joints_in_m_need_it(tmp_path: Path) -> None:
     """In a process of its own, where the module is imported anew."""
     np.savez(tmp_path / "m.npz", joints_m=np.zeros((4, 21, 3)))

@@ -127,6 +127,20 @@ def test_doubtful_labels_are_dropped() -> None:
     assert not trusted(hand("right", stretch=3.0))
 
 
+def test_tips_of_read_labels_lie_at_the_fingers_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    lines = [{"split": split, "file": split, "hands": [hand("right")]} for split in ("train", "val")]
+    (tmp_path / "real/labels.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    monkeypatch.setenv("RT_HANDS_DATA", str(tmp_path))
+    (label,) = labels.read_labels("val")
+    assert label["file"] == "val"
+    for key, step in (("joints_px", 9.0), ("joints_world_m", 0.01)):
+        moved = np.array(label["hands"][0][key]) - np.array(hand("right")[key])
+        shares = np.zeros((21, 3))
+        shares[[4, 8, 12, 16, 20]] = np.array([0.21, 0.28, 0.28, 0.28, 0.28])[:, None]
+        np.testing.assert_allclose(moved, shares * step, atol=1e-12)
+
+
 def interhand_copy(root: Path) -> np.ndarray:
     """One picture of one capture in InterHand2.6M's layout; gives its 42 joints, mm."""
     joints = np.concatenate([a_hand(4) + [-60, 0, 0], a_hand(5) + [60, 0, 0]])

@@ -20,6 +20,7 @@ from rt_hands.calibration.bundle import need_scipy
 from rt_hands.capture.choose import open_source
 from rt_hands.display.view import draw_result
 from rt_hands.errors import InvalidInput, check_least, check_target
+from rt_hands.evaluation.labels import own_tips
 from rt_hands.evaluation.sheets import sheet
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
@@ -40,6 +41,8 @@ class Options:
     joints: Path | None = None
     """.npz of a teacher: `joints_px` (frames, 21, 2), or `joints_m` (frames, 21, 3) in any frame of its own, laid on
     the found joints by turning, scaling and shifting it."""
+    mediapipe: bool = False
+    """The teacher is MediaPipe: its fingertips, which lie short of the fingers' ends, are taken there."""
     first: int = 0
     """First frame to judge; those before it are followed all the same."""
     frames: int | None = None
@@ -143,8 +146,8 @@ def figures(points: Array, present: NDArray[np.bool_], teacher: Array | None) ->
     return report
 
 
-def load_teacher(path: Path, first: int, count: int) -> Array:
-    """A teacher's joints for `count` frames from `first` on."""
+def load_teacher(path: Path, first: int, count: int, mediapipe: bool = False) -> Array:
+    """A teacher's joints for `count` frames from `first` on; mediapipe: with the tips of `labels.own_tips`."""
     try:
         archive = dict(np.load(path))
     except (OSError, ValueError, TypeError) as error:
@@ -157,7 +160,8 @@ def load_teacher(path: Path, first: int, count: int) -> Array:
         raise InvalidInput(
             f"{path}: {name} is {joints.shape}; the video needs {first + count} frames of {N_JOINTS} joints."
         )
-    return joints[first : first + count]
+    joints = joints[first : first + count]
+    return own_tips(joints) if mediapipe else joints
 
 
 def main(argv: Sequence[str]) -> int:
@@ -175,7 +179,9 @@ def main(argv: Sequence[str]) -> int:
         if checked.shape[-1] == 3:
             need_scipy(NEEDS)
     points, present, drawn = follow(options, console)
-    teacher = None if options.joints is None else load_teacher(options.joints, options.first, len(points))
+    teacher = None
+    if options.joints is not None:
+        teacher = load_teacher(options.joints, options.first, len(points), options.mediapipe)
     report = figures(points, present, teacher)
     view = Table(
         "", "", title=f"{options.source}, frames {options.first} to {options.first + len(points) - 1}"
