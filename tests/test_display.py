@@ -261,3 +261,18 @@ def test_a_display_that_answers_is_used(on_linux):
             pytest.skip("The free port is below X11's.")
         on_linux.setenv("DISPLAY", f"127.0.0.1:{port - 6000}.0")
         assert window.why_no_window() is None
+
+
+@pytest.mark.parametrize("size", [(640, 360), (637, 358), (480, 270), (427, 240), (160, 90), (960, 540)])
+def test_pictures_shrink_without_shift_and_without_moire(size):
+    """A ramp stays where it is; stripes of one pixel become their mean, as by area."""
+    ramp = np.repeat(np.linspace(0, 255, 1280)[None], 720, 0)
+    out = np.zeros((size[1], size[0], 3), np.uint8)
+    part, _ = fit_into(out, np.dstack([ramp.round().astype(np.uint8)] * 3))
+    places = (np.arange(part.shape[1]) + 0.5) * 1280 / part.shape[1] - 0.5
+    assert np.abs(part[len(part) // 2, :, 0] - np.clip(places, 0, 1279) * 255 / 1279).max() < 1.5
+    stripes = np.zeros((720, 1280, 3), np.uint8)
+    stripes[:, ::2] = 200
+    fit_into(out, stripes)
+    if size[0] <= 640:
+        assert np.ptp(part) <= 2

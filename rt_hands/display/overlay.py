@@ -126,13 +126,23 @@ def fit_into(out: Image, image: Image) -> tuple[Image, float]:
     if part.shape == image.shape:
         np.copyto(part, image)
     else:
-        cv2.resize(image, inner, dst=part, interpolation=_interpolation(image.shape[1], inner[0]))
+        _shrink(image, part)
     return part, scale
 
 
-def _interpolation(width: int, to: int) -> int:
-    """By area where it shrinks to a half or less: OpenCV is quick only at whole ratios, and less needs no care."""
-    return cv2.INTER_AREA if width >= 2 * to else cv2.INTER_LINEAR
+def _shrink(image: Image, out: Image) -> None:
+    """Means of squares of whole pixels, as far as they go; what is left is less than a half, which needs no care.
+
+    OpenCV is quick at whole ratios alone: by area, 1280 to 480 px takes five times as long.
+    """
+    height, width = image.shape[:2]
+    times = max(width // out.shape[1], 1)
+    while height % times or width % times:
+        times -= 1
+    size, wanted = (width // times, height // times), (out.shape[1], out.shape[0])
+    if times > 1 and size != wanted:
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    cv2.resize(image, wanted, dst=out, interpolation=cv2.INTER_AREA if size == wanted else cv2.INTER_LINEAR)
 
 
 def _darken(image: Image, left: int, top: int, width: int, height: int, keep: float = 0.55) -> None:
