@@ -276,3 +276,11 @@ def test_pictures_shrink_without_shift_and_without_moire(size):
     fit_into(out, stripes)
     if size[0] <= 640:
         assert np.ptp(part) <= 2
+
+
+def test_sides_that_nothing_divides_shrink_without_moire():
+    stripes = np.zeros((479, 853, 3), np.uint8)
+    stripes[:, ::2] = 200
+    out = np.zeros((120, 200, 3), np.uint8)
+    part, _ = fit_into(out, stripes)
+    assert np.ptp(part) < 60  # by area; 200 where single pixels are picked

@@ -142,7 +142,9 @@ def _shrink(image: Image, out: Image) -> None:
     size, wanted = (width // times, height // times), (out.shape[1], out.shape[0])
     if times > 1 and size != wanted:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    cv2.resize(image, wanted, dst=out, interpolation=cv2.INTER_AREA if size == wanted else cv2.INTER_LINEAR)
+    # Sides that no whole number divides are left large: then by area, at its price.
+    by_area = size == wanted or size[0] >= 2 * wanted[0]
+    cv2.resize(image, wanted, dst=out, interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
 
 
 def _darken(image: Image, left: int, top: int, width: int, height: int, keep: float = 0.55) -> None:

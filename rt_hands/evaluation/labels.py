@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import JOINT_BONES
+from rt_hands.layout import JOINT_BONES, TIP_JOINTS
 from rt_hands.paths import data_dir
 
 MIN_SCORE = 0.7
 BONE_RATIO = 2.5  # longer or shorter than the set's median bone by more than this: the teacher was wrong
 MIN_SIDE_RATIO = 0.2
-TIPS = np.array([4, 8, 12, 16, 20])
 TIP_BEYOND = np.array([0.21, 0.28, 0.28, 0.28, 0.28])
 """Of the last bone. Measured between MediaPipe's readings of 320 rendered hands and their truth; the same shares take
 the proportions of its 3D hands in real pictures to those of rendered ones (middle, index, little finger's last bone
@@ -46,10 +45,10 @@ def read_labels(split: Literal["train", "val"]) -> list[dict[str, Any]]:
 def own_tips(joints: NDArray[np.floating]) -> NDArray[np.float64]:
     """MediaPipe's joints (..., 21, 2 or more) with each tip where this project has it: at the finger's very end.
 
-    MediaPipe's lies short of it, by the same share of the last bone on all fingers (`TIP_BEYOND`).
+    MediaPipe's lies short of it, by a share of the last bone (`TIP_BEYOND`).
     """
     out = np.array(joints, float)
-    out[..., TIPS, :] += TIP_BEYOND[:, None] * (out[..., TIPS, :] - out[..., TIPS - 1, :])
+    out[..., TIP_JOINTS, :] += TIP_BEYOND[:, None] * (out[..., TIP_JOINTS, :] - out[..., TIP_JOINTS - 1, :])
     return out
 
 

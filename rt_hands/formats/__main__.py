@@ -42,7 +42,7 @@ class Convert:
     size_px: tuple[int, int] | None = None
     """Width and height of the pictures, for a calibration without them, and for COCO where the table has none."""
     resize: tuple[int, int] | None = None
-    """Write the calibration for pictures scaled to this width and height."""
+    """Show and write the calibration for pictures scaled to this width and height."""
     capture: str | None = None
     """Capture of an InterHand2.6M file."""
     camera: str | None = None
@@ -72,11 +72,11 @@ def main(argv: Sequence[str]) -> int:
         return _hands(a, console)
     find_format(a.to)
     rig = load_rig(a.source, unit=a.unit, size_px=a.size_px, capture=a.capture)
+    if a.resize is not None:
+        rig = _resized(rig, a.resize)
     console.print(_table(rig, f"{a.source} ({FORMATS[recognise(a.source)].what})"))
     if offsets := in_words(rig.clock_offset_ms):
         console.print(f"clock offsets, ms: {offsets}")
-    if a.resize is not None:
-        rig = _resized(rig, a.resize)
     if a.target is not None:
         save_rig(a.target, rig, a.to)
         console.print(f"wrote {a.target} ({FORMATS[a.to].what})")

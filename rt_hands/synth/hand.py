@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import FINGERS, N_JOINTS
+from rt_hands.layout import FINGERS, N_JOINTS, TIP_JOINTS
 from rt_hands.synth import arm_model, skeleton
 from rt_hands.synth.arm_model import BONES, ArmTemplate, Shape
 from rt_hands.synth.surface_table import Places, fingertip_places, surface_places
@@ -26,7 +26,6 @@ JOINT_BONES: Final = np.array([_BONE["hand"], *skeleton.DIGIT_BONES.ravel()])
 """(16,) bones whose centres are joints: wrist, then three a digit (the tips are skin)."""
 JOINT_OF_BONE: Final = np.array([0, *(1 + 4 * d + k for d in range(5) for k in range(3))])
 """(16,) joint number, 0..20, of each of `JOINT_BONES`."""
-TIP_JOINTS: Final = np.array([4, 8, 12, 16, 20])
 TWIST_FREE_MM: Final = 25.0  # skin this near the wrist does not turn with the forearm's pronation
 
 

@@ -19,11 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import JOINT_BONES, N_JOINTS, N_SURFACE
+from rt_hands.layout import JOINT_BONES, N_JOINTS, N_SURFACE, TIP_JOINTS
 from rt_hands.synth import poses, skeleton, subjects, visibility
 from rt_hands.synth.collision import FOREARM_RADII_MM, RADII_MM, REFERENCE_LENGTH_MM, capsules, forearm
 from rt_hands.synth.gestures import GESTURES
-from rt_hands.synth.hand import TIP_JOINTS
 from rt_hands.synth.library import library
 
 F32 = NDArray[np.float32]

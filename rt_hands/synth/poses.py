@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.layout import FINGERS
+from rt_hands.layout import FINGERS, TIP_JOINTS
 from rt_hands.synth.arm_model import BONES
 from rt_hands.synth.collision import REFERENCE_LENGTH_MM, capsules, own_depth
 from rt_hands.synth.gestures import GESTURES
-from rt_hands.synth.hand import TIP_JOINTS
 from rt_hands.synth.library import library
 from rt_hands.synth.skeleton import DIGIT_BONES, DOF, DOFS, N_DOFS, Skeleton, forward
 from rt_hands.synth.subjects import SPLITS, Split, check_split

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
+from rt_hands.layout import TIP_JOINTS
 from rt_hands.synth import poses, skeleton
 from rt_hands.synth.arm_model import BONES
 from rt_hands.synth.collision import (
@@ -27,7 +28,7 @@ from rt_hands.synth.collision import (
     own_depth,
 )
 from rt_hands.synth.gestures import GESTURE_NAMES, GESTURES
-from rt_hands.synth.hand import LEFT, RIGHT, TIP_JOINTS, Subject
+from rt_hands.synth.hand import LEFT, RIGHT, Subject
 from rt_hands.synth.subjects import Split
 
 F32 = NDArray[np.float32]
