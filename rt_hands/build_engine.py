@@ -20,7 +20,7 @@ from rich.table import Table
 from rt_hands.capture.choose import open_source
 from rt_hands.detector import Detector
 from rt_hands.errors import run_command
-from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.cpm import Cpm, inputs_for
 from rt_hands.inference.engine import Engine, open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.inference.preprocess import fill_input
@@ -136,8 +136,10 @@ def _quantised(path: Path, batches: Batches, console: Console) -> Path:
 
 def _report(reference: Engine, engine: TensorRtEngine, batches: Batches, runs: int, console: Console) -> None:
     table = Table("engine", "p50 ms", "p99 ms", title="One crop, arrays in to arrays out")
-    arrays = (batches[0][:1],) if batches else reference.buffers(1)
     for each in (reference, engine):
+        arrays = inputs_for(each, 1) if batches else each.buffers(1)
+        if batches:
+            arrays[0][...] = batches[0][:1]
         p50, p99 = latency_ms(each, arrays, runs)
         table.add_row(f"{each.name}, {each.device}, {each.precision}", f"{p50:.2f}", f"{p99:.2f}")
     console.print(table)

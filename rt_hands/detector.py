@@ -8,7 +8,7 @@ import numpy as np
 
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.inference.cpm import Cpm, Read, Told
 from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.both_ways import both_ways, two_sizes
 from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops
@@ -73,9 +73,9 @@ class Detector:
             hands += self._other(image_bgr, hands[0].best, clock)
         return _settle(assign_sides(hands, self.limits))
 
-    def read(self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock) -> Read:
-        """Crops of hands, in two sizes and mirrored, too, unless that is switched off."""
-        return two_sizes(self.cpm, jobs, clock) if self.mirror else self.cpm(jobs, clock)
+    def read(self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock, told: Told | None = None) -> Read:
+        """Crops of hands, in two sizes and mirrored, too, unless that is switched off. told: see `Cpm`."""
+        return two_sizes(self.cpm, jobs, clock, told) if self.mirror else self.cpm(jobs, clock, told=told)
 
     def close(self) -> None:
         """Free the engine that it opened."""

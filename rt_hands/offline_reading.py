@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice, Source
 from rt_hands.inference.cpm import Cpm
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.paths import write_atomically
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.session import Session
@@ -29,6 +30,8 @@ from rt_hands.types import FrameSet, Hands2D, Hands3D
 LEAD: Final = 45
 """FrameSets: a hand is found and its side settled within these 1.5 s; they cost 8 % more work a chunk and side."""
 NO_FRAME: Final = -1
+SAME_MM: Final = 20.0
+"""Both passes over a session see a hand alike where its joints lie this near; the network is told of such hands."""
 BLOCK_BYTES: Final = 200_000_000
 """Of decoded pictures, kept to be given backwards in time."""
 Row: TypeAlias = tuple[NDArray[np.generic], ...]
@@ -156,12 +159,14 @@ class BestReader:
             forward.points_px, backward.points_px, forward.frame_t_ns, forward.frame != NO_FRAME
         )
         by_index = dict(zip(forward.index.tolist(), expected, strict=True))
+        told = self._told(cameras, forward, backward)
         moments: list[_Moment] = []
         found: list[list[Found]] = []
         with session.replay(realtime=False, first=begin, last=last) as source:
             for frames in source:
                 images = [frame.image_bgr if (frame := frames.get(c)) is not None else None for c in cameras]
-                found.append(look_again(self.cpm, images, by_index.get(frames.index, []), limits))
+                joints = told.get(frames.index)
+                found.append(look_again(self.cpm, images, by_index.get(frames.index, []), limits, joints))
                 moments.append(_Moment.of(frames))
                 advance()
         tracker = RigTracker(self.rig, smooth=False) if self.rig is not None else None
@@ -172,6 +177,22 @@ class BestReader:
                 to_lift = moment.by_camera(cameras, both)
                 lifted = tracker.update(to_lift, moment.t_ns, moment.times_ns).measured
             yield moment.index, _row(moment, moment.by_camera(cameras, hands), lifted, cameras)
+
+    def _told(
+        self, cameras: Sequence[str], forward: Readings, backward: Readings
+    ) -> dict[int, list[NDArray[np.float64]]]:
+        """{index: by view (2, 21, 2)} where both passes lifted the joints, drawn into the views, NaN where they differ."""
+        if self.rig is None or not self.cpm.takes_joints:
+            return {}
+        shape = (-1, N_HANDS, N_HAND, 3)
+        both = np.stack([r.world_mm.reshape(shape)[:, :, :N_JOINTS] for r in (forward, backward)])
+        apart_mm = np.linalg.norm(both[0] - both[1], axis=-1).mean(-1)
+        one_sided = np.isnan(both).any(-1).all(-1).any(0)
+        mean = np.where(np.isnan(both[0]), both[1], np.where(np.isnan(both[1]), both[0], both.mean(0)))
+        mean[~(one_sided | (apart_mm < SAME_MM))] = np.nan
+        rig = self.rig.subset(cameras)
+        drawn = rig.project(mean.reshape(-1, 3)).reshape(len(rig), -1, N_HANDS, N_JOINTS, 2)
+        return {index: list(drawn[:, t]) for t, index in enumerate(forward.index.tolist())}
 
 
 class Backwards(Source):

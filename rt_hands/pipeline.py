@@ -12,7 +12,7 @@ from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
-from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.inference.cpm import Cpm, Read, Told
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.watch import RigWatch
@@ -127,7 +127,7 @@ class Pipeline:
             for frame, looks in zip(frames.frames, plans, strict=True)
             for look in looks
         ]
-        read = self._read(jobs, slow)
+        read = self._read(jobs, slow, self._told(frames, plans))
         with self.clock.stage("track"):
             views, beliefs, first = [], [], 0
             for frame, looks in zip(frames.frames, plans, strict=True):
@@ -148,11 +148,23 @@ class Pipeline:
         waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS) and self._following(frames)
         return bool(missing) and not waits
 
-    def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool) -> Read:
+    def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool, told: Told | None) -> Read:
         """What the network says of crops; in a slow recording, which leaves the time, four times a crop."""
         if slow and not self.source.live and not self.keep_beliefs:
-            return self._detector.read(jobs, self.clock)
-        return self.cpm(jobs, self.clock, self.keep_beliefs)
+            return self._detector.read(jobs, self.clock, told)
+        return self.cpm(jobs, self.clock, self.keep_beliefs, told)
+
+    def _told(self, frames: FrameSet, plans: Sequence[Sequence[Look]]) -> Told | None:
+        """Where the rig expects the joints, for the crops of hands that are followed."""
+        if self._rig_tracker is None or not self.cpm.takes_joints:
+            return None
+        expected = self._rig_tracker.expected({frame.camera: frame.t_ns for frame in frames.frames})
+        pairs = zip(frames.frames, plans, strict=True)
+        return [
+            expected[frame.camera] if look.hand is not None else None
+            for frame, looks in pairs
+            for look in looks
+        ]
 
     def _hands_now(self, frames: FrameSet) -> NDArray[np.bool_]:
         """(2,) which hands the rig has; without one both or none, as anything is followed: people may show one hand."""

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from rt_hands.inference.cpm import JOINTS_SHAPE
+from rt_hands.inference.engine import Engine, TensorSpec
 from rt_hands.layout import FINGERS, HAND_POINT_NAMES, N_HAND, N_POINTS, hand_slice
 from rt_hands.types import Hands2D
 
@@ -82,6 +84,28 @@ class PaintedHand:
         image[inside] = np.round(
             255 * np.stack([_code(uv[:, 1]), _code(uv[:, 0]), np.full(len(uv), RED[self.side])], -1)
         )
+
+
+class Listening:
+    """An engine that can be told of joints, in front of one that can't; heard: what it was told, (B, 2, 21, 2)."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+        self.inputs = (*engine.inputs, TensorSpec("joints", (None, *JOINTS_SHAPE), "float32"))
+        self.outputs = engine.outputs
+        self.heard: list[np.ndarray] = []
+        self._joints: dict[int, np.ndarray] = {}
+
+    def buffers(self, batch: int) -> tuple[np.ndarray, ...]:
+        """As an engine."""
+        joints = self._joints.setdefault(batch, np.zeros((batch, *JOINTS_SHAPE), np.float32))
+        return (*self._engine.buffers(batch), joints)
+
+    def run(self, image: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
+        """As an engine."""
+        self.heard.append(joints.copy())
+        return self._engine.run(image)
 
 
 def _code(u: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from standin import PaintedHand, picture, worst_px
+from standin import Listening, PaintedHand, picture, worst_px
 
 from rt_hands import Camera, Hands2D, Rig, rig_detector
 from rt_hands.capture.source import Source
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
+from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline
 from rt_hands.rig_detector import RigDetector, _exchanged
 from rt_hands.tracking.track import State
@@ -64,6 +65,24 @@ def test_a_view_that_erred_is_put_right(standin_cpm, images, fault: str) -> None
     assert found.hands.present.all()
     for camera, view in found.views.items():
         assert view.present.all() and worst_px(view, *painted(camera)) < 7
+
+
+def test_the_network_is_told_what_the_other_views_see(standin_cpm, images) -> None:
+    engine = Listening(standin_cpm.engine)
+    detector = Detector(cpm=Cpm(engine), mirror=False)
+    seen = {camera: detector(image) for camera, image in images.items()}
+    # A view that errs a little has no say in what it is told itself.
+    erring = Hands2D(seen["c"].points_px + np.float32([25, 0, 0]), seen["c"].present, seen["c"].presence)
+    engine.heard.clear()
+    RigDetector(rig(), detector, rounds=0, told_rounds=1).refined(images, {**seen, "c": erring})
+    (heard,) = engine.heard
+    assert heard.shape == (6, 2, 21, 2) and (np.abs(heard - 0.5) < 3).all()
+    told: list[np.ndarray] = []
+    detector.cpm._joints = lambda crops, joints: told.extend(joints)  # type: ignore[method-assign]
+    RigDetector(rig(), detector, rounds=0, told_rounds=1).refined(images, {**seen, "c": erring})
+    for camera, joints in zip("aabbcc", told, strict=True):
+        off = joints - np.stack([hand.points_px()[:21] for hand in painted(camera)])
+        assert (np.abs(off).mean() < 5) == (camera == "c")
 
 
 def test_pictures_of_another_size_are_refused(standin_cpm, images) -> None:
@@ -206,7 +225,7 @@ def test_a_slow_recording_is_read_four_times(
     monkeypatch.setattr(
         type(standin_cpm),
         "__call__",
-        lambda self, jobs, *rest: batches.append(len(jobs)) or call(self, jobs, *rest),
+        lambda self, jobs, *rest, **more: batches.append(len(jobs)) or call(self, jobs, *rest, **more),
     )
     source = Moments(8, fps)
     source.live = live

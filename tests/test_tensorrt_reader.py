@@ -17,6 +17,7 @@ from rt_hands.inference.preprocess import Crop  # noqa: E402
 from rt_hands.inference.tensorrt import kernels  # noqa: E402
 from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine  # noqa: E402
 from rt_hands.inference.tensorrt.reader import CropReader, padded_batch  # noqa: E402
+from rt_hands.layout import NOT_GIVEN  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +126,33 @@ def test_without_compiled_kernels_the_cpu_crops_and_it_is_said(standin_path, mon
     )
     assert cpm(jobs_of(1)).belief_maps.shape == (1, 171, 45, 45)
     cpm.close()
+
+
+def test_the_network_on_the_gpu_is_told_of_joints(standin_path, cpu_kernels, monkeypatch, tmp_path):
+    model = onnx.load(str(standin_path))
+    for node in model.graph.node:
+        node.output[:] = ["seen" if name == "presence" else name for name in node.output]
+    joints = onnx.helper.make_tensor_value_info("joints", onnx.TensorProto.FLOAT, ["b", 2, 21, 2])
+    model.graph.input.append(joints)
+    # What it says of the hands is what it was told of them.
+    model.graph.node.append(
+        onnx.helper.make_node("ReduceMean", ["joints"], ["presence"], axes=[2, 3], keepdims=0)
+    )
+    onnx.save(model, str(tmp_path / "echo.onnx"))
+    monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
+    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, cpu_kernels))
+    engine = TensorRtEngine(tmp_path / "echo.onnx", precision="float32", max_batch=2, runtime=runtime)
+    cpm, image = Cpm(engine), np.zeros((240, 320, 3), np.uint8)
+    places = [np.full((2, 21, 2), 100.0 + 10 * i) for i in range(3)]
+    crop = Crop(0, 0, 240)
+    told = cpm([(image, crop)] * 3, told=places).presence
+    wanted = [crop.shares_of(p, cpm.input_px).mean((1, 2)) for p in places]
+    np.testing.assert_allclose(told, wanted, atol=1e-5)
+    np.testing.assert_array_equal(cpm([(image, crop)]).presence, [[NOT_GIVEN] * 2])
+    # Larger pictures move the staging, joints and all.
+    large = np.zeros((2000, 2000, 3), np.uint8)
+    told = cpm([(large, Crop(0, 0, 2000))], told=places[:1]).presence
+    np.testing.assert_allclose(
+        told[0], Crop(0, 0, 2000).shares_of(places[0], cpm.input_px).mean((1, 2)), atol=1e-5
+    )
+    engine.close()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from rt_hands.benchmarks.mediapipe_worker import rss_mb
 from rt_hands.benchmarks.timing import print_machine, write_json
+from rt_hands.inference.cpm import inputs_for
 from rt_hands.inference.engine import ENGINES, Engine, is_installed, open_engine
 from rt_hands.inference.models import find_model
 
@@ -79,10 +80,17 @@ def main(argv: Sequence[str]) -> int:
 
 def _bare(engine: Engine, path: Path, threads: int | None, batch: int) -> Callable[[], object]:
     """The library's own call as its documentation has it, with the options that the engine uses."""
-    image = np.random.default_rng(0).random(engine.inputs[0].sized(batch), np.float32)
+    arrays = {spec.name: array for spec, array in zip(engine.inputs, _random(engine, batch), strict=True)}
     if engine.name == "onnxruntime":
-        return _bare_onnxruntime(path, threads, {engine.inputs[0].name: image})
-    return _bare_openvino(path, threads, engine.precision, image)
+        return _bare_onnxruntime(path, threads, arrays)
+    return _bare_openvino(path, threads, engine.precision, list(arrays.values()))
+
+
+def _random(engine: Engine, batch: int) -> tuple[np.ndarray, ...]:
+    """Noise for pictures, and nothing told of joints; arrays that are not the engine's own."""
+    arrays = tuple(np.array(array) for array in inputs_for(engine, batch))
+    arrays[0][...] = np.random.default_rng(0).random(arrays[0].shape, np.float32)
+    return arrays
 
 
 def _bare_onnxruntime(path: Path, threads: int | None, feed: dict[str, np.ndarray]) -> Callable[[], object]:
@@ -99,7 +107,7 @@ def _bare_onnxruntime(path: Path, threads: int | None, feed: dict[str, np.ndarra
 
 
 def _bare_openvino(
-    path: Path, threads: int | None, precision: str, image: np.ndarray
+    path: Path, threads: int | None, precision: str, arrays: list[np.ndarray]
 ) -> Callable[[], object]:
     import openvino
 
@@ -108,13 +116,14 @@ def _bare_openvino(
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
-    return lambda: request.infer([image], share_inputs=True, share_outputs=True)
+    return lambda: request.infer(arrays, share_inputs=True, share_outputs=True)
 
 
 def _measure(engine: Engine, bare: Callable[[], object], batch: int, rounds: int) -> Row:
-    (image,) = engine.buffers(batch)
-    image[:] = np.random.default_rng(0).random(image.shape, np.float32)
-    calls: tuple[Callable[[], object], ...] = (bare, lambda: engine.run(image))
+    arrays = engine.buffers(batch)
+    for own, values in zip(arrays, _random(engine, batch), strict=True):
+        own[...] = values
+    calls: tuple[Callable[[], object], ...] = (bare, lambda: engine.run(*arrays))
     times_ms, cpu_ms = np.zeros((rounds, 2)), np.zeros(rounds)
     for i in track(range(rounds), f"{engine.name}, batch {batch}", transient=True):
         # The order alternates, so that neither always runs on the other's warm caches.

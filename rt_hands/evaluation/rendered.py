@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rt_hands import _core
 from rt_hands.detector import Detector
 from rt_hands.errors import InvalidInput
+from rt_hands.inference.cpm import inputs_for
 from rt_hands.inference.engine import Engine
 from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
@@ -82,10 +83,10 @@ def detector_points(detector: Detector) -> Points:
 
 def belief_maps(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Belief maps (B, 171, n, n) of RGB pictures (B, 368, 368, 3); a copy, free of the engine's buffers."""
-    (inputs,) = engine.buffers(len(images))
+    inputs = inputs_for(engine, len(images))
     crop = Crop(0, 0, PICTURE_PX)
-    fill_input([(image[..., ::-1], crop) for image in images], inputs)
-    return np.array(engine.run(inputs)[0], np.float32)
+    fill_input([(image[..., ::-1], crop) for image in images], inputs[0])
+    return np.array(engine.run(*inputs)[0], np.float32)
 
 
 def picture_from_map(engine: Engine, map_px: int) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,17 @@ from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.clock import StageClock
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.engine import CropReading, Engine, SurfaceReading, open_engine
+from rt_hands.inference.engine import Array, CropReading, Engine, SurfaceReading, open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
-from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, NOT_GIVEN
 from rt_hands.lifting.rtc import Surface
 from rt_hands.types import Image
+
+JOINTS_SHAPE: Final = (N_HANDS, N_JOINTS, 2)
+Told = Sequence[NDArray[np.floating] | None]
+"""Of each crop, the joints (2, 21, 2) of both hands that are known from elsewhere, px of the picture, NaN where they
+aren't; None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,15 @@ class Read:
 
 
 class Cpm:
-    """The network with its pre- and postprocessing. One thread at a time."""
+    """The network with its pre- and postprocessing. One thread at a time.
+
+    takes_joints: whether it can be told of joints that are known from elsewhere; the packaged networks can.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.input_px = _check_interface(engine)
+        self.input_px = check_interface(engine)
+        self.takes_joints = len(engine.inputs) > 1
         # TensorRT crops and decodes on the GPU, so that pixels go up as uint8 and only points come back.
         self._reader = engine.crop_reader() if isinstance(engine, CropReading) else None
 
@@ -68,25 +78,31 @@ class Cpm:
         return Cpm(open_engine(find_model(model), engine, threads, precision))
 
     def __call__(
-        self, jobs: Sequence[tuple[Image, Crop]], clock: StageClock | None = None, keep_maps: bool = False
+        self,
+        jobs: Sequence[tuple[Image, Crop]],
+        clock: StageClock | None = None,
+        keep_maps: bool = False,
+        told: Told | None = None,
     ) -> Read:
         """Read crops, each of its own picture: one engine call for all. Stages preprocess, infer, decode are timed.
 
         Where the engine does all three on its device, they count as infer. keep_maps: the belief maps are wanted.
+        told: joints known from elsewhere, see `Told`, for a network that takes them.
         """
         clock = clock or StageClock()
         crops = tuple(crop for _, crop in jobs)
         if not jobs:
             return _nothing()
+        joints = self._joints(crops, told) if told is not None else None
         if self._reader is not None and not keep_maps:
             with clock.stage("infer"):
-                flat, hands = self._reader(jobs)
+                flat, hands = self._reader(jobs, joints)
             return Read(flat.reshape(len(jobs), N_HANDS, N_HAND, 3), hands, crops, self._no_maps)
         with clock.stage("preprocess"):
-            (batch,) = self.engine.buffers(len(jobs))
-            fill_input(jobs, batch)
+            arrays = inputs_for(self.engine, len(jobs), joints)
+            fill_input(jobs, arrays[0])
         with clock.stage("infer"):
-            maps, presence = (np.asarray(out, np.float32) for out in self.engine.run(batch))
+            maps, presence = (np.asarray(out, np.float32) for out in self.engine.run(*arrays))
         with clock.stage("decode"):
             points = self._decode(maps, crops)
         return Read(points, presence.copy(), crops, maps)
@@ -99,6 +115,20 @@ class Cpm:
         """Free the engine."""
         self.engine.close()
 
+    def _joints(self, crops: Sequence[Crop], told: Told) -> NDArray[np.float32]:
+        """(B, 2, 21, 2) what the crops are told, in shares of the input, as the network wants it."""
+        if not self.takes_joints:
+            raise InvalidInput(
+                "This network can't be told of joints known from elsewhere: export it anew with "
+                "python -m rt_hands.training.export_cpm."
+            )
+        out = np.full((len(crops), *JOINTS_SHAPE), NOT_GIVEN, np.float32)
+        for row, crop, points_px in zip(out, crops, told, strict=True):
+            if points_px is not None:
+                shares = crop.shares_of(points_px, self.input_px)
+                np.copyto(row, shares, where=np.isfinite(shares).all(-1, keepdims=True))
+        return out
+
     @property
     def _no_maps(self) -> NDArray[np.float32]:
         side = self.engine.outputs[0].shape[-1] or 1
@@ -110,16 +140,30 @@ class Cpm:
         return points.reshape(len(crops), N_HANDS, N_HAND, 3)
 
 
-def _check_interface(engine: Engine) -> int:
+def inputs_for(engine: Engine, batch: int, joints: NDArray[np.float32] | None = None) -> tuple[Array, ...]:
+    """A CPM engine's own input arrays: the pictures, to be filled, and where it takes them the joints, filled.
+
+    joints: (B, 2, 21, 2) shares of the pictures, NOT_GIVEN where nothing is known, which is everywhere when None.
+    """
+    arrays = engine.buffers(batch)
+    if len(arrays) > 1:
+        arrays[1][...] = NOT_GIVEN if joints is None else joints
+    return arrays
+
+
+def check_interface(engine: Engine) -> int:
     """Input side in px; raises InvalidInput where the network is not a CPM of 170 points."""
-    shapes = [spec.shape for spec in engine.inputs + engine.outputs]
-    square = len(shapes) == 3 and len(shapes[0]) == 4 and shapes[0][1] == 3 and shapes[0][2] == shapes[0][3]
-    if not square or shapes[0][2] is None or shapes[1][1] != N_POINTS + 1 or shapes[2][-1] != N_HANDS:
+    given, made = ([spec.shape for spec in specs] for specs in (engine.inputs, engine.outputs))
+    image = given[0] if given else ()
+    square = len(image) == 4 and image[1] == 3 and image[2] == image[3] and image[2] is not None
+    fits = len(made) == 2 and made[0][1] == N_POINTS + 1 and made[1][-1] == N_HANDS
+    joints = [shape[1:] for shape in given[1:]]
+    if not square or not fits or joints not in ([], [JOINTS_SHAPE]):
         raise InvalidInput(
-            f"The network has inputs and outputs {shapes}; a CPM takes (B, 3, n, n) and gives "
-            f"(B, {N_POINTS + 1}, m, m) and (B, {N_HANDS})."
+            f"The network has inputs {given} and outputs {made}; a CPM takes (B, 3, n, n), and (B, 2, 21, 2) if it "
+            f"can be told of joints, and gives (B, {N_POINTS + 1}, m, m) and (B, {N_HANDS})."
         )
-    return int(shapes[0][2])
+    return int(image[2] or 0)
 
 
 def _nothing() -> Read:

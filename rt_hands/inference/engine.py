@@ -78,9 +78,11 @@ class Engine(Protocol):
 
 
 CropReader = Callable[
-    [Sequence[tuple[NDArray[np.uint8], Crop]]], tuple[NDArray[np.float32], NDArray[np.float32]]
+    [Sequence[tuple[NDArray[np.uint8], Crop]], NDArray[np.float32] | None],
+    tuple[NDArray[np.float32], NDArray[np.float32]],
 ]
-"""(picture, crop) pairs -> points (B, 170, 3) in each picture's px, presence (B, 2)."""
+"""(picture, crop) pairs, and joints that the network is told of or None (see `cpm.inputs_for`) -> points (B, 170, 3) in
+each picture's px, presence (B, 2)."""
 
 
 @runtime_checkable

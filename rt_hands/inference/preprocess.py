@@ -76,6 +76,11 @@ class Crop:
         zoom = self.side / input_px
         return self.picture_from(zoom * input_px / map_px, 0.5 * zoom - 0.5)
 
+    def shares_of(self, points_px: NDArray[np.floating], input_px: int) -> NDArray[np.float32]:
+        """Points (..., 2) of the picture as shares of the network's input: x px of an input of n px is x / n."""
+        away = (np.asarray(points_px, np.float64) - self.centre_px) @ self.rotation
+        return ((away + self.side / 2) / self.side - 0.5 / input_px).astype(np.float32)
+
     def holds(self, x0: float, y0: float, x1: float, y1: float) -> bool:
         """Whether a box along the crop's own axes, see `_core.extent`, lies inside."""
         c, s, (x, y), half = cos(self.turn_rad), sin(self.turn_rad), self.centre_px, (self.side - 1) / 2

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rt_hands.inference.cpm import Cpm, Read
+from rt_hands.inference.cpm import Cpm, Read, Told
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.tracking.both_ways import two_sizes
 from rt_hands.tracking.crops import box_of, crop_round
@@ -98,12 +98,16 @@ def _paths(forward: Points, backward: Points, t_ns: NDArray[np.int64]) -> tuple[
 
 
 def look_again(
-    cpm: Cpm, images: Sequence[Image | None], expected: Sequence[Place], limits: Thresholds
+    cpm: Cpm,
+    images: Sequence[Image | None],
+    expected: Sequence[Place],
+    limits: Thresholds,
+    told: Told | None = None,
 ) -> list[Found]:
-    """The hands in the crops round their places, all views in one engine call; images by view."""
+    """The hands in the crops round their places, all views in one engine call; images, told (see `Cpm`) by view."""
     shown = [(image, place) for place in expected if (image := images[place.view]) is not None]
     jobs = [(image, crop_round(place.points_px, limits.point_in_box)) for image, place in shown]
-    read = two_sizes(cpm, jobs)
+    read = two_sizes(cpm, jobs, told=[told[place.view] for _, place in shown] if told is not None else None)
     found = (_found(read, i, place, limits) for i, (_, place) in enumerate(shown))
     return [hand for hand in found if hand is not None]
 

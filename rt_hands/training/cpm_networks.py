@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
+from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, NOT_GIVEN
 from rt_hands.training.depthwise import depthwise
 from rt_hands.training.resnet import ResNet34
 from rt_hands.training.trunk import CHANNELS, N_POOLED, OFFSET_CELLS, PX, HandTrunk, Heads, conv
@@ -192,13 +192,15 @@ class HandCpm(nn.Module):
     """A CPM on a trunk trained on hands (see `trunk`), whose own guess of the joints is the first belief.
 
     The trunk's pooled vector gives the joints of both hands as coordinates; drawn as Gaussians, times the hand's
-    presence, they are the prior that three light stages refine and extend to the skin. Works at 224 px, what the trunk
-    was trained at: 28 x 28 cells. 3.09 M parameters, 1.2 GFLOP.
+    presence, they are the prior that three light stages refine and extend to the skin. Joints that are known from
+    elsewhere, from a rig's other views, take their place, drawn narrower, as they are surer. Works at 224 px, what the
+    trunk was trained at: 28 x 28 cells. 3.09 M parameters, 1.2 GFLOP.
     """
 
     offset_cells = OFFSET_CELLS
     size_px = PX
     prior_sigma = 1.5
+    given_sigma = 1.0
 
     def __init__(self, channels: int = 128) -> None:
         super().__init__()
@@ -228,28 +230,40 @@ class HandCpm(nn.Module):
             y = join(lateral(level) + interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False))
         return y
 
-    def prior(self, joints: Tensor, presence: Tensor, cells: int) -> Tensor:
-        """Gaussians at the joints (B, 2, 21, 2), in shares of the picture, times the presence: (B, 42, n, n)."""
+    def prior(self, joints: Tensor, presence: Tensor, cells: int, given: Tensor | None = None) -> Tensor:
+        """Gaussians at the joints (B, 2, 21, 2), in shares of the picture, times the presence: (B, 42, n, n).
+
+        given: (B, 2, 21, 2) joints to use instead; NOT_GIVEN where there is none.
+        """
+        there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None]
+        steep = joints.new_tensor(-0.5 / self.prior_sigma**2)
+        if given is not None:
+            known = given > 0.5 * NOT_GIVEN
+            joints = torch.where(known, given, joints)
+            known = known[..., 0].flatten(1)[..., None]
+            there = torch.where(known, torch.ones_like(there), there)
+            steep = torch.where(known, joints.new_tensor(-0.5 / self.given_sigma**2), steep)[..., None]
         centre = joints.flatten(1, 2)[..., None] * cells - self.offset_cells
         grid = torch.arange(cells, device=joints.device, dtype=joints.dtype)
-        x, y = torch.exp((grid - centre) ** 2 * (-0.5 / self.prior_sigma**2)).unbind(2)
-        there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None]
+        x, y = torch.exp((grid - centre) ** 2 * steep).unbind(2)
         return (there * y)[..., None] * x[..., None, :]
 
     def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (B, 2, 21, 2) in shares of the picture and presence logits (B, 2)."""
         return self.joints(pooled).view(-1, N_HANDS, N_JOINTS, 2), self.presence(pooled)
 
-    def forward_with_joints(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Maps of all stages, presence logits, and the regressed joints."""
+    def forward_with_joints(
+        self, x: Tensor, given: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Maps of all stages, presence logits, and the regressed joints; given: see `prior`."""
         _, fine, middle, coarse, pooled = self.trunk(x)
         joints, presence = self.regress(pooled)
         features = self.features((fine, middle, coarse))
-        prior = self.prior(joints.detach().float(), presence.detach().float(), features.shape[-1])
+        prior = self.prior(joints.detach().float(), presence.detach().float(), features.shape[-1], given)
         return self.stages(features, prior.to(features.dtype)), presence, joints
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        maps, presence, _ = self.forward_with_joints(x)
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        maps, presence, _ = self.forward_with_joints(x, given)
         return maps, presence
 
 
@@ -271,11 +285,10 @@ class Committee(nn.Module):
             raise InvalidInput(f"{len(members)} networks want as many shares above 0, got {list(shares)}.")
         self.shares = [share / sum(shares) for share in shares]
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        given = [(share, *member(x)) for share, member in zip(self.shares, self.members, strict=True)]
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        read = [(share, *member(x, given)) for share, member in zip(self.shares, self.members, strict=True)]
         mean = [
-            torch.stack(parts).sum(0)
-            for parts in zip(*((s * m[-1], s * p) for s, m, p in given), strict=True)
+            torch.stack(parts).sum(0) for parts in zip(*((s * m[-1], s * p) for s, m, p in read), strict=True)
         ]
         return [mean[0]], mean[1]
 
@@ -313,6 +326,7 @@ class Deployed(nn.Module):
 
     S = input_px is the size at which the network works, so a crop is sampled once, straight to it. Cell j lies at
     j * S / 45 of the input; maps are interpolated to that unless they lie there already, as strides of 8 at 360 px do.
+    joints: a second input of `HandCpm`s, see their `prior`.
     """
 
     def __init__(self, network: nn.Module, input_px: int | None = None) -> None:
@@ -324,8 +338,8 @@ class Deployed(nn.Module):
         self.is_aligned = bool((at - torch.arange(OUT_CELLS)).abs().max() < 0.01)
         self.register_buffer("resample", resampling(at, self.input_px // stride), persistent=False)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        maps, presence = self.network(image)
+    def forward(self, image: Tensor, joints: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        maps, presence = self.network(image) if joints is None else self.network(image, joints)
         last = maps[-1]
         if not self.is_aligned:
             last = self.resample @ last.to(self.resample.dtype) @ self.resample.T

@@ -18,6 +18,8 @@ import tyro
 from rich import print
 
 from rt_hands.errors import InvalidInput, run_command
+from rt_hands.inference.cpm import JOINTS_SHAPE
+from rt_hands.layout import NOT_GIVEN
 from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import Committee, Deployed, HandCpm, build
 from rt_hands.training.export import export_onnx, parity, write_card
@@ -100,15 +102,23 @@ def export_float(
     module = deployed(states, input_px, shares)
     name = states[0]["name"] if len(states) == 1 else "committee"
     outputs = ("points", "presence") if isinstance(module, DeployedResNet) else OUTPUTS
-    image = torch.rand(2, 3, module.input_px, module.input_px)
+    inputs = {"image": torch.rand(2, 3, module.input_px, module.input_px)}
+    if name in ("hand", "committee"):
+        inputs["joints"] = torch.rand(2, *JOINTS_SHAPE)
+        inputs["joints"][0, 1] = NOT_GIVEN
     metadata = {"network": name}
-    export_onnx(module, (image,), out, ("image",), outputs, half_storage=True, metadata=metadata)
-    worst = parity(module, out, {"image": image})
+    export_onnx(
+        module, tuple(inputs.values()), out, tuple(inputs), outputs, half_storage=True, metadata=metadata
+    )
+    worst = parity(module, out, inputs)
     if max(worst.values()) > MAX_PARITY:
         raise InvalidInput(
             f"{out.name} differs from torch by {max(worst.values()):.2g}; wanted {MAX_PARITY}."
         )
     write_card(out, f"{out.stem}: CPM", SUMMARIES[name], facts(states, module, worst), notes)
+
+
+_TOLD = "; `joints` (B, 2, 21, 2) known from elsewhere, shares of the picture, -9 where nothing is"
 
 
 def facts(
@@ -120,6 +130,7 @@ def facts(
         if isinstance(module, Deployed)
         else "`points`"
     )
+    takes_joints = states[0]["name"] == "hand"
     trunk = "; start weights: MediaPipe hand landmark (full) 0.10.21, Apache-2.0, Google" * (
         states[0]["name"] == "hand"
     )
@@ -127,7 +138,8 @@ def facts(
         "network": " and ".join(f"`{state['name']}`" for state in states)
         + " of `rt_hands.training.cpm_networks`",
         "parameters": f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M, stored as float16",
-        "input": f"`image` (B, 3, {module.input_px}, {module.input_px}) float32, RGB, 0..1",
+        "input": f"`image` (B, 3, {module.input_px}, {module.input_px}) float32, RGB, 0..1"
+        + _TOLD * takes_joints,
         "output": f"{maps}; `presence` (B, 2), right and left",
         "training": "; ".join(_training(state) for state in states),
         "largest difference to torch": ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),

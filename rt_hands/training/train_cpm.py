@@ -34,6 +34,7 @@ from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import INNER_PX, Deployed, HandCpm, Name, build
 from rt_hands.training.depthwise import freeze_slow_depthwise
 from rt_hands.training.device_compose import DeviceStream, background_stack, picture_bank, sprite_bank
+from rt_hands.training.given import given_joints
 from rt_hands.training.hints import HINT_WEIGHT, load_hints
 from rt_hands.training.loader import Clock, Mix, Stream, loader
 from rt_hands.training.pictures import load_backgrounds, load_real
@@ -73,6 +74,8 @@ class Settings:
     """Peak learning rate."""
     trunk_lr: float = 3e-4
     """That of the trunk."""
+    given: float = 0.0
+    """Share of hands whose joints a `hand` is told, a little off, as a rig's other views tell them."""
     threads: int = 0
     """Of torch; 0 keeps its own choice."""
     workers: int = 1
@@ -273,7 +276,8 @@ class Trainer:
             if not isinstance(self.network, HandCpm):
                 maps, presence = self.network(image)
                 return cpm_loss(maps, presence, batch)
-            maps, presence, joints = self.network.forward_with_joints(image)
+            given = given_joints(batch, self.settings.given) if self.settings.given else None
+            maps, presence, joints = self.network.forward_with_joints(image, given)
         loss, parts = cpm_loss(maps, presence, batch, self.network.offset_cells)
         parts["joints"] = joint_loss(joints, batch)
         return loss + JOINT_WEIGHT * parts["joints"], parts

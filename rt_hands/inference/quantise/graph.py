@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.quantise.align import align
 from rt_hands.inference.tensorrt.onnx_types import import_onnx, load_onnx
+from rt_hands.layout import NOT_GIVEN
 
 Floats = NDArray[np.float32]
 BATCH = 4
@@ -185,7 +186,10 @@ def _folded(data: bytes, onnx: Any) -> Any:
 
 
 def read_tensors(model: Any, names: Sequence[str], images: Floats) -> Iterator[list[Floats]]:
-    """The named tensors of a network for a few pictures at a time; images: (N, 3, h, w)."""
+    """The named tensors of a network for a few pictures at a time; images: (N, 3, h, w).
+
+    A CPM that can be told of joints is told of none.
+    """
     import onnx
     import onnxruntime
 
@@ -207,7 +211,11 @@ def read_tensors(model: Any, names: Sequence[str], images: Floats) -> Iterator[l
         disabled_optimizers=["WeightBiasQuantization"],
     )
     for at in range(0, len(images), BATCH):
-        feed = {asked.graph.input[0].name: images[at : at + BATCH]}
+        part = images[at : at + BATCH]
+        feed = {asked.graph.input[0].name: part}
+        for value in asked.graph.input[1:]:
+            shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]]
+            feed[value.name] = np.full((len(part), *shape), NOT_GIVEN, np.float32)
         found = dict(zip(inner, session.run(inner, feed), strict=True)) | feed
         yield [found[name] for name in names]
 

@@ -49,7 +49,7 @@ def quantise(
     keep_float: Sequence[str] = FIRST_LAYERS,
     progress: Progress = lambda done, of: None,
 ) -> bytes:
-    """A float32 ONNX file with one image input to its int8 form.
+    """A float32 ONNX file whose first input is a picture to its int8 form.
 
     images: (N, 3, h, w) float32 pictures as the network meets them, a hundred or more. signed: activations symmetric
     about 0, as TensorRT wants them; CPUs are best with unsigned ones. keep_float: parts of the names of weights whose

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rt_hands import _core
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.cpm import Cpm
+from rt_hands.inference.cpm import Cpm, inputs_for
 from rt_hands.inference.engine import Array, Engine
 from rt_hands.inference.preprocess import PEAK_METHOD
 from rt_hands.layout import N_POINTS
@@ -98,7 +98,9 @@ def _ordered(engine: Engine, arrays: tuple[Array, ...], names: Sequence[str]) ->
 
 def _read(engine: Engine, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     names = [spec.name for spec in engine.outputs]
-    maps, presence = _ordered(engine, engine.run(batch), names)[:2]
+    arrays = inputs_for(engine, len(batch))
+    arrays[0][...] = batch
+    maps, presence = _ordered(engine, engine.run(*arrays), names)[:2]
     side = batch.shape[-1]
     size = np.full((len(batch), 2), side, np.float32)
     points = _core.decode_heatmaps(maps[:, :N_POINTS].astype(np.float32), size, method=PEAK_METHOD)
