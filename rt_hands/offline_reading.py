@@ -181,7 +181,7 @@ class BestReader:
     def _told(
         self, cameras: Sequence[str], forward: Readings, backward: Readings
     ) -> dict[int, list[NDArray[np.float64]]]:
-        """{index: by view (2, 21, 2)} where both passes lifted the joints, drawn into the views, NaN where they differ."""
+        """{index: by view (2, 21, 2)} where both passes lifted the joints, drawn into the views; NaN: they differ."""
         if self.rig is None or not self.cpm.takes_joints:
             return {}
         shape = (-1, N_HANDS, N_HAND, 3)

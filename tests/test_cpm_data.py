@@ -72,6 +72,18 @@ def test_points_of_real_samples_stay_on_their_pixels(plain: None, side: int) -> 
     assert 0 < worst < 0.9  # px; measured 0.45
 
 
+def test_the_share_of_close_looks_is_the_mix_s(plain: None) -> None:
+    def away_px(close: float) -> float:
+        mix = loader.Mix(rendered=0.5, real=0.5, close=close)
+        samples = loader.Stream([dotted_picture(0)], BACKGROUND, OneSprite(), loader.Clock(1e9), mix, 0)
+        rng = np.random.default_rng(0)
+        points = [samples.sample(224, rng).points.reshape(2, 85, 2) for _ in range(40)]
+        hands = [one[int(np.isfinite(one[1, 0, 0]))] for one in points]
+        return float(np.mean([np.linalg.norm((h.min(0) + h.max(0)) / 2 - 112) for h in hands]))
+
+    assert away_px(1.0) < 20 < 25 < away_px(0.0)
+
+
 @pytest.mark.parametrize("scale", [0.12, 0.3, 0.55, 0.8])
 def test_a_picture_that_is_shrunk_stays_under_its_labels(scale: float) -> None:
     image = np.zeros((400, 400, 3), np.uint8)

@@ -27,6 +27,7 @@ from rt_hands.training.hints import Hints  # noqa: E402
 from rt_hands.training.loader import Mix  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
 from rt_hands.training.resnet import ResNet34  # noqa: E402
+from rt_hands.training.targets import Batch  # noqa: E402
 
 
 def picture(seed: int) -> Picture:
@@ -143,6 +144,26 @@ def test_the_baseline_learns_from_hints_too(tmp_path: Path, made_up: None) -> No
     checkpoint.save(teacher, name="light", average={})
     with pytest.raises(InvalidInput, match=r"teacher\.pt is 'light'"):
         train_cpm.Trainer(given)
+
+
+def test_a_share_of_the_hands_is_told(tmp_path: Path, made_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = tmp_path / "start.pt"
+    checkpoint.save(start, name="hand", average=cpm_networks.HandCpm().state_dict())
+    heard: list[torch.Tensor | None] = []
+    plain = cpm_networks.HandCpm.prior
+
+    def spy(self: cpm_networks.HandCpm, *args: torch.Tensor) -> torch.Tensor:
+        heard.append(args[3])
+        return plain(self, *args)
+
+    monkeypatch.setattr(cpm_networks.HandCpm, "prior", spy)
+    for share in (0.0, 0.9):
+        trainer = train_cpm.Trainer(settings(tmp_path / "run", network="hand", init=start, given=share))
+        points = torch.rand(3, 170, 2) * 200
+        image = torch.zeros(3, 224, 224, 3, dtype=torch.uint8)
+        trainer.loss(Batch(image, points, torch.ones(3, 170), torch.ones(3, 2)))
+    assert heard[0] is None
+    assert heard[1] is not None and (heard[1] > 0).float().mean() > 0.4
 
 
 def test_hints_reach_every_layer_and_their_loss_is_a_share() -> None:

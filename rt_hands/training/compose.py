@@ -157,14 +157,16 @@ def random_canvas(
     return np.asarray(cv2.resize(slope, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def real_sample(picture: Picture, size: int, backgrounds: list[Image], rng: Rng) -> Sample:
-    """A crop of a real picture round all its hands, or now and then round one of two."""
+def real_sample(
+    picture: Picture, size: int, backgrounds: list[Image], rng: Rng, close: float = CLOSE_SHARE
+) -> Sample:
+    """A crop of a real picture round all its hands, or a close look at one; close: the share of these."""
     image, points = picture.image_rgb(), picture.points_px
     trust, present = picture.trust, picture.present
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
         points, trust, present = flip_hands(points, image.shape[1]), trust[::-1], present[::-1]
-    if rng.random() < CLOSE_SHARE:
+    if rng.random() < close:
         matrix = close_look(points[int(rng.choice(np.flatnonzero(present)))], size, rng)
     else:
         centre, sides = box_of(points)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
-from rt_hands.training.compose import CLOSE_SHARE, HIDDEN_WEIGHT, MIDDLE_MCP, Sprite
+from rt_hands.training.compose import HIDDEN_WEIGHT, MIDDLE_MCP, Sprite
 from rt_hands.training.loader import PAIR_SHARE, Mix, picture_odds
 from rt_hands.training.pictures import Picture
 from rt_hands.training.targets import Batch
@@ -259,7 +259,7 @@ class DeviceStream:
         linear = rotation * scale[:, None, None] * torch.exp(self._normal(0.04, self.count, 2, 1))
         middle = self.size * (0.5 + self._normal(0.035, self.count, 2))
         offset = middle[..., None] - linear @ rotation.mT @ ((low + high) / 2)[..., None]
-        close = (self._uniform(0, 1, self.count) < CLOSE_SHARE) & there.any(1)
+        close = (self._uniform(0, 1, self.count) < self.mix.close) & there.any(1)
         same = torch.eye(2, 3, device=self.device).expand(self.count, 2, 3)
         return _choose(close, torch.cat([linear, offset], 2), same)
 

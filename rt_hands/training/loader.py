@@ -64,6 +64,8 @@ class Mix:
     """Share of rendered samples."""
     real: float = 0.42
     """Share of real ones; the rest is empty."""
+    close: float = CLOSE_SHARE
+    """Of the pictures with hands, those that are close looks at one, as detector and tracker crop them."""
     batch_px: int = 16 * 184 * 184
     """Pixels a batch."""
 
@@ -120,10 +122,10 @@ class Stream(IterableDataset[Batch]):
             first = self.sprites.draw(rng)
             pair = not first.present.all() and rng.random() < PAIR_SHARE
             second = self._single(rng) if pair else None
-            return sprite_sample(first, second, size, self.backgrounds, rng, close=CLOSE_SHARE)
+            return sprite_sample(first, second, size, self.backgrounds, rng, close=self.mix.close)
         if kind < rendered + real:
             picture = self.pictures[int(np.searchsorted(self.odds, rng.random()).clip(0, len(self.odds) - 1))]
-            return real_sample(picture, size, self.backgrounds, rng)
+            return real_sample(picture, size, self.backgrounds, rng, self.mix.close)
         return empty_sample(self.pictures, size, self.backgrounds, rng)
 
     def _single(self, rng: Rng) -> Sprite:
