@@ -12,11 +12,11 @@ from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
-from rt_hands.inference.cpm import Cpm, Read, Told
+from rt_hands.inference.cpm import Cpm, Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.watch import RigWatch
-from rt_hands.rig_detector import RigDetector
+from rt_hands.rig_detector import QUICK_ROUNDS, ROUNDS, RigDetector
 from rt_hands.tracking.rig import RigTracked, RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
@@ -116,7 +116,7 @@ class Pipeline:
         slow = self._last_ns is not None and frames.t_ns - self._last_ns >= SLOW_NS
         self._last_ns = frames.t_ns
         if slow and self._worth_detecting(frames):
-            found = self._found(frames)
+            found = self._found(frames, QUICK_ROUNDS)
             # The time that a search took is not the cameras': it makes them no slower.
             self._last_ns = self.source.now_ns() or frames.t_ns
             if self._has_more_hands(found):
@@ -127,7 +127,7 @@ class Pipeline:
             for frame, looks in zip(frames.frames, plans, strict=True)
             for look in looks
         ]
-        read = self._read(jobs, slow, self._told(frames, plans))
+        read = self._read(jobs, slow)
         with self.clock.stage("track"):
             views, beliefs, first = [], [], 0
             for frame, looks in zip(frames.frames, plans, strict=True):
@@ -148,23 +148,11 @@ class Pipeline:
         waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS) and self._following(frames)
         return bool(missing) and not waits
 
-    def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool, told: Told | None) -> Read:
+    def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool) -> Read:
         """What the network says of crops; in a slow recording, which leaves the time, four times a crop."""
         if slow and not self.source.live and not self.keep_beliefs:
-            return self._detector.read(jobs, self.clock, told)
-        return self.cpm(jobs, self.clock, self.keep_beliefs, told)
-
-    def _told(self, frames: FrameSet, plans: Sequence[Sequence[Look]]) -> Told | None:
-        """Where the rig expects the joints, for the crops of hands that are followed."""
-        if self._rig_tracker is None or not self.cpm.takes_joints:
-            return None
-        expected = self._rig_tracker.expected({frame.camera: frame.t_ns for frame in frames.frames})
-        pairs = zip(frames.frames, plans, strict=True)
-        return [
-            expected[frame.camera] if look.hand is not None else None
-            for frame, looks in pairs
-            for look in looks
-        ]
+            return self._detector.read(jobs, self.clock)
+        return self.cpm(jobs, self.clock, self.keep_beliefs)
 
     def _hands_now(self, frames: FrameSet) -> NDArray[np.bool_]:
         """(2,) which hands the rig has; without one both or none, as anything is followed: people may show one hand."""
@@ -229,7 +217,7 @@ class Pipeline:
             for i, look in enumerate(looks)
         )
 
-    def _found(self, frames: FrameSet) -> Result:
+    def _found(self, frames: FrameSet, rounds: int = ROUNDS) -> Result:
         """The hands in pictures that have nothing to do with those before."""
         if self.rig is None:
             hands = (self._detector(frame.image_bgr, self.clock) for frame in frames.frames)
@@ -237,7 +225,7 @@ class Pipeline:
         for frame in frames.frames:
             self.rig[frame.camera].check_image(frame.size_px)
         images = {frame.camera: frame.image_bgr for frame in frames.frames}
-        found = RigDetector(self.rig, self._detector, self._rtc)(images, self.clock)
+        found = RigDetector(self.rig, self._detector, self._rtc, rounds)(images, self.clock)
         views = tuple(_as_tracked(found.views[camera]) for camera in images)
         rig = RigTracked(found.hands, found.hands, reproject(found.hands, self.rig))
         return Result(frames, views, rig=rig)

@@ -26,7 +26,7 @@ def batch_of(present: list[list[float]]) -> Batch:
     return Batch(image, points, torch.ones(count, 170), torch.tensor(present))
 
 
-def test_prior_takes_given_joints_for_its_own_and_draws_them_narrower():
+def test_prior_takes_given_joints_for_its_own():
     network = cpm_networks.HandCpm()
     own, presence = torch.full((1, 2, 21, 2), 0.25), torch.tensor([[9.0, -9.0]])
     given = torch.full((1, 2, 21, 2), NOT_GIVEN)
@@ -40,7 +40,6 @@ def test_prior_takes_given_joints_for_its_own_and_draws_them_narrower():
             abs(x - (0.75 * 28 - network.offset_cells)) <= 0.5 and abs(y - (14 - network.offset_cells)) <= 0.5
         )
         assert 0.7 < float(told[channel].max()) <= 1
-    assert float(told[3].sum()) < 0.6 * float(plain[3].sum())
 
 
 def test_told_nothing_the_network_is_the_one_that_takes_no_joints():

@@ -33,7 +33,7 @@ from rt_hands.evaluation.rig_rendered import (
 )
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
-from rt_hands.rig_detector import ROUNDS, TOLD_ROUNDS
+from rt_hands.rig_detector import ROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,6 @@ class Options:
     """People of the scenes. Weights and limits are chosen on `train`, figures come from `test`."""
     rounds: int = ROUNDS
     """Of reading hands again round where the rig sees them, as `RigDetector` does."""
-    told_rounds: int = TOLD_ROUNDS
-    """Of doing so with the network told where the other views see the joints."""
     noise_px: float | None = None
     """Put truth with so much noise in the network's place, to see what geometry and RTC do alone."""
     model: str = "default"
@@ -82,8 +80,8 @@ def main(argv: Sequence[str]) -> int:
     if bool(options.rig) != bool(options.source):
         raise InvalidInput("A real rig needs both --rig FILE and --source VIDEO [VIDEO ...].")
     check_target(options.json)
-    for name in ("scenes", "rounds", "told_rounds"):
-        check_least(f"--{name.replace('_', '-')}", getattr(options, name), 0)
+    for name, value, least in (("scenes", options.scenes, 0), ("rounds", options.rounds, 0)):
+        check_least(f"--{name}", value, least)
     check_least("--max-frames", options.max_frames)
     check_folder(options.pictures)
     figures: dict[str, float] = {}
@@ -110,7 +108,7 @@ def _rendered(options: Options, cpm: Cpm | None) -> dict[str, float]:
         look, agree = noisy_truth(options.noise_px, options.seed), by_rays
     else:
         detector = Detector(cpm=cpm, alone=False)
-        look, agree = network_look(detector), looked_again(detector, options.rounds, options.told_rounds)
+        look, agree = network_look(detector), looked_again(detector, options.rounds)
     errors = evaluate_rendered(look, options.scenes, options.seed, options.pictures, options.split, agree)
     figures = rendered_figures(errors)
     console = Console()

@@ -19,7 +19,7 @@ from rt_hands.display.overlay import tile
 from rt_hands.errors import MissingPart
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
 from rt_hands.lifting.lift import FUSION_WEIGHT, lift, settled
-from rt_hands.rig_detector import ROUNDS, TOLD_ROUNDS, RigDetector
+from rt_hands.rig_detector import ROUNDS, RigDetector
 from rt_hands.tracking.rig import reproject
 from rt_hands.types import Hands2D, Hands3D, Image
 
@@ -124,15 +124,16 @@ def by_rays(rig: Rig, views: Sequence[View], seen: Sequence[Hands2D]) -> list[Ha
     return settled(seen, rig)
 
 
-def looked_again(detector: Detector, rounds: int = ROUNDS, told_rounds: int = TOLD_ROUNDS) -> Agree:
-    """As RigDetector does: read again in crops round the lifted hands, then told what the other views see."""
+def looked_again(detector: Detector, rounds: int = ROUNDS) -> Agree:
+    """As RigDetector does: read again in crops round the lifted hands."""
 
     def agree(rig: Rig, views: Sequence[View], seen: Sequence[Hands2D]) -> list[Hands2D]:
         images = {
             c: np.ascontiguousarray(v.image_rgb[..., ::-1]) for c, v in zip(rig.ids, views, strict=True)
         }
-        again = RigDetector(rig, detector, rounds=rounds, told_rounds=told_rounds)
-        found = again.refined(images, dict(zip(rig.ids, seen, strict=True)))
+        found = RigDetector(rig, detector, rounds=rounds).refined(
+            images, dict(zip(rig.ids, seen, strict=True))
+        )
         return [found.views[camera] for camera in rig.ids]
 
     return agree

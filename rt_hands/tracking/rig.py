@@ -31,8 +31,6 @@ LEAST_INSIDE = 0.5
 """A view is told of a hand only where at least this share of it is in the picture."""
 MEMORY_MS = 500.0
 """For this long a hand's last place says which hand is which."""
-TOLD_MS = 100.0
-"""A hand not measured for this long is no longer where the network would be told that it is."""
 NEW_HAND_MM = 300.0
 """What a hand without a past costs against one that keeps its place: a lone hand within half of it of where the other
 one just was is that other one."""
@@ -86,21 +84,6 @@ class RigTracker:
     def hands(self) -> Hands3D:
         """The last ones, with held hands in them."""
         return self._last
-
-    def expected(self, times_ns: Mapping[str, int]) -> dict[str, NDArray[np.float64]]:
-        """Where the joints should be in pictures of these times, by camera: (2, 21, 2) px, NaN where that isn't known.
-
-        The hands just measured, moved on at their last speed.
-        """
-        joints_mm = self._last.points_world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS].copy()
-        t_ns = min(times_ns.values())
-        for hand, seen_ns in enumerate(self._seen_ns):
-            if not (self._last.present[hand] and 0 <= t_ns - seen_ns <= TOLD_MS * 1e6):
-                joints_mm[hand] = np.nan
-            else:
-                joints_mm[hand] += self._velocity_mm_s[hand] * (t_ns - seen_ns) * 1e-9
-        px = self.rig.project(joints_mm.reshape(-1, 3)).reshape(len(self.rig), N_HANDS, N_JOINTS, 2)
-        return {camera: px[v] for v, camera in enumerate(self.rig.ids) if camera in times_ns}
 
     def update(
         self, views: Mapping[str, Hands2D], t_ns: int, times_ns: Mapping[str, int] | None = None

@@ -193,14 +193,13 @@ class HandCpm(nn.Module):
 
     The trunk's pooled vector gives the joints of both hands as coordinates; drawn as Gaussians, times the hand's
     presence, they are the prior that three light stages refine and extend to the skin. Joints that are known from
-    elsewhere, from a rig's other views, take their place, drawn narrower, as they are surer. Works at 224 px, what the
-    trunk was trained at: 28 x 28 cells. 3.09 M parameters, 1.2 GFLOP.
+    elsewhere, from a rig's other views, take their place. Works at 224 px, what the trunk was trained at: 28 x 28
+    cells. 3.09 M parameters, 1.2 GFLOP.
     """
 
     offset_cells = OFFSET_CELLS
     size_px = PX
     prior_sigma = 1.5
-    given_sigma = 1.0
 
     def __init__(self, channels: int = 128) -> None:
         super().__init__()
@@ -236,16 +235,13 @@ class HandCpm(nn.Module):
         given: (B, 2, 21, 2) joints to use instead; NOT_GIVEN where there is none.
         """
         there = torch.sigmoid(presence).repeat_interleave(N_JOINTS, 1)[..., None]
-        steep = joints.new_tensor(-0.5 / self.prior_sigma**2)
         if given is not None:
             known = given > 0.5 * NOT_GIVEN
             joints = torch.where(known, given, joints)
-            known = known[..., 0].flatten(1)[..., None]
-            there = torch.where(known, torch.ones_like(there), there)
-            steep = torch.where(known, joints.new_tensor(-0.5 / self.given_sigma**2), steep)[..., None]
+            there = torch.where(known[..., :1].flatten(1, 2), torch.ones_like(there), there)
         centre = joints.flatten(1, 2)[..., None] * cells - self.offset_cells
         grid = torch.arange(cells, device=joints.device, dtype=joints.dtype)
-        x, y = torch.exp((grid - centre) ** 2 * steep).unbind(2)
+        x, y = torch.exp((grid - centre) ** 2 * (-0.5 / self.prior_sigma**2)).unbind(2)
         return (there * y)[..., None] * x[..., None, :]
 
     def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
