@@ -190,9 +190,15 @@ class BestReader:
         one_sided = np.isnan(both).any(-1).all(-1).any(0)
         mean = np.where(np.isnan(both[0]), both[1], np.where(np.isnan(both[1]), both[0], both.mean(0)))
         mean[~(one_sided | (apart_mm < SAME_MM))] = np.nan
-        rig = self.rig.subset(cameras)
-        drawn = rig.project(mean.reshape(-1, 3)).reshape(len(rig), -1, N_HANDS, N_JOINTS, 2)
-        return {index: list(drawn[:, t]) for t, index in enumerate(forward.index.tolist())}
+        t_s = (forward.t_ns - forward.t_ns[0]) * 1e-9
+        speed = np.nan_to_num(np.gradient(mean, t_s, axis=0)) if len(t_s) > 1 else np.zeros_like(mean)
+        late_s = np.where(forward.frame == NO_FRAME, 0, forward.frame_t_ns - forward.t_ns[:, None]) * 1e-9
+        drawn = []
+        for v, camera in enumerate(cameras):
+            then = mean + speed * late_s[:, v, None, None, None]  # when that camera took its picture
+            px = self.rig.subset([camera]).project(then.reshape(-1, 3))
+            drawn.append(px.reshape(-1, N_HANDS, N_JOINTS, 2))
+        return {index: [px[t] for px in drawn] for t, index in enumerate(forward.index.tolist())}
 
 
 class Backwards(Source):

@@ -12,12 +12,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from rich.console import Console
-from standin import TEMPLATE_UV, PaintedHand, picture, worst_px
+from standin import TEMPLATE_UV, Listening, PaintedHand, picture, worst_px
 from test_camera import camera
 
 from rt_hands import Rig, offline_reading, process
 from rt_hands.errors import run_command
 from rt_hands.formats import load_hands
+from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import MIRROR, N_HAND, N_POINTS, hand_slice
 from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d, settled_names
 from rt_hands.offline_reading import Backwards, BestReader, QuickReader, Readings
@@ -280,6 +281,23 @@ def test_filled_hands_in_3d_have_no_views():
     assert hands.present.tolist() == [True, False] and (hands.views == 0).all()
     assert np.isnan(hands.residual_px).all() and np.isfinite(hands.hand_mm(0)).all()
     assert np.isnan(hands.hand_mm(1)).all() and (samples[9].hands.views[hand_slice(0)] == 4).all()
+
+
+def test_the_network_is_told_what_both_passes_lifted_at_each_picture_s_own_time(standin_cpm):
+    cpm = Cpm(Listening(standin_cpm.engine))
+    forward, backward = made_readings(30, slice(10, 13)), made_readings(30, slice(20, 22))
+    backward.world_mm[5] += (40.0, 0, 0)  # another thing
+    late = replace(forward, frame_t_ns=forward.frame_t_ns + 10_000_000)
+    told, then = (BestReader(cpm, RIG, print)._told(RIG.ids, f, backward) for f in (forward, late))
+    assert list(told) == list(range(30)) and told[0][0].shape == (2, 21, 2)
+    assert all(np.isnan(told[i][0][1]).all() for i in told) and np.isnan(told[5][0]).all()
+    for i in (8, 11, 21):  # seen by both, by the backward, by the forward pass
+        seen = (backward if i == 11 else forward).world_mm[i, :21]
+        np.testing.assert_allclose(told[i][0][0], RIG.project(seen)[0], atol=1e-3)
+    step = told[9][0][0] - told[8][0][0]
+    np.testing.assert_allclose(then[8][0][0] - told[8][0][0], 0.3 * step, atol=0.15 * np.abs(step).max())
+    assert BestReader(standin_cpm, RIG, print)._told(RIG.ids, forward, backward) == {}
+    assert BestReader(cpm, None, print)._told(RIG.ids, forward, backward) == {}
 
 
 @pytest.mark.parametrize("views_too", [True, False])
