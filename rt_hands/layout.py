@@ -23,9 +23,8 @@ N_SURFACE: Final = 64
 N_HAND: Final = N_JOINTS + N_SURFACE
 N_POINTS: Final = N_HANDS * N_HAND
 TIP_JOINTS: Final = np.array([4, 8, 12, 16, 20])
-NOT_GIVEN: Final = (
-    -9.0
-)  # a network's joint, in shares of its picture, that nothing is known of from elsewhere
+NOT_GIVEN: Final = -9.0
+"""For a joint that a network could be told of, in shares of its picture, where nothing is known."""
 
 GRID_ROWS: Final = 4  # row 0 next to the wrist, row 3 next to the knuckles
 GRID_COLUMNS: Final = 3  # column 0 on the radial (thumb) side, column 2 on the ulnar side
