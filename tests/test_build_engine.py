@@ -89,6 +89,7 @@ def test_comparison_sees_a_moved_point(standin_path, pictures):
         """The same engine, each belief map moved by one cell to the right."""
 
         outputs = engine.outputs
+        buffers = staticmethod(engine.buffers)
 
         def run(self, batch):
             maps, presence = engine.run(batch)

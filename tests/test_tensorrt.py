@@ -363,6 +363,6 @@ def test_plan_keys_name_what_differs():
 
 def test_reader_wants_a_cpm_and_its_kernels(small):
     engine = open_small(small)
-    with pytest.raises(InvalidInput, match="a CPM is wanted"):
+    with pytest.raises(InvalidInput, match="a CPM takes"):
         CropReader(engine)
     engine.close()
