@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Full, Queue
-from threading import Event
 from typing import Any, Protocol, TextIO
 
 import cv2
@@ -21,6 +19,7 @@ from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.errors import SourceError
 from rt_hands.paths import write_atomically
 from rt_hands.pipeline import Result
+from rt_hands.threads import Stop, Threaded
 from rt_hands.types import Frame, FrameSet, Hands2D, Hands3D
 
 QUEUE = 8
@@ -182,15 +181,14 @@ class Worker:
         self._wait = wait
         self._consumer = consumer
         self._queue: Queue[Result] = Queue(QUEUE)
-        self._ended = Event()
-        self._pool = ThreadPoolExecutor(1, consumer.name)
-        self._future: Future[None] = self._pool.submit(self._run)
+        self._ended = Stop()
+        self._working = Threaded(self._run, consumer.name)
 
     def offer(self, result: Result) -> None:
         """Hand over one result."""
         while True:
-            if self._future.done():
-                self._future.result()
+            if self._working.done():
+                self._working.result()
             try:
                 self._queue.put(result, block=self._wait, timeout=0.25)
             except Full:
@@ -202,8 +200,7 @@ class Worker:
     def close(self) -> None:
         """Let the thread finish what is queued, then close the file. Raises what went wrong in it."""
         self._ended.set()
-        self._pool.shutdown()
-        self._future.result()
+        self._working.result()
 
     def _run(self) -> None:
         try:
@@ -218,10 +215,7 @@ class Worker:
 
 
 def close_all(workers: Iterable[Worker]) -> None:
-    """Close every worker, whatever goes wrong in one of them; then raise the first failure.
-
-    A worker left open is a thread that the program waits for at its end, and a video without its index.
-    """
+    """Close every worker, whatever goes wrong in one of them; then raise the first failure."""
     failure: Exception | None = None
     for worker in workers:
         try:

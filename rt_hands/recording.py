@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Full, Queue
-from threading import Event, Lock
+from threading import Lock
 from typing import Final, TextIO
 
 from rt_hands.camera import Rig
@@ -20,6 +19,7 @@ from rt_hands.capture.source import Source
 from rt_hands.display.encoders import Encoder, capture_encoder
 from rt_hands.display.video_file import VideoFile
 from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.threads import Stop, Threaded
 from rt_hands.types import Frame, FrameSet
 
 QUEUE: Final = 30
@@ -86,10 +86,9 @@ class SessionWriter:
                 writer.end()
             reason = str(error) if isinstance(error, SourceError) else f"{self.folder}: {error.strerror}."
             raise SourceError(reason) from error
-        self._ended = Event()
+        self._ended = Stop()
         self._problem: SourceError | None = None
-        self._pool = ThreadPoolExecutor(1, "session to disk")
-        self._keeping: Future[None] = self._pool.submit(self._keep)
+        self._keeping = Threaded(self._keep, "session to disk")
 
     @property
     def counts(self) -> dict[str, Count]:
@@ -125,7 +124,7 @@ class SessionWriter:
                 writer.join()
             except SourceError as error:
                 failures.append(error)
-        self._pool.shutdown()
+        self._keeping.join()
         try:
             self._finish()
         except SourceError as error:
@@ -216,10 +215,9 @@ class _CameraWriter:
         self._size_px = (0, 0)
         self._lines = lines
         self._wait = wait
-        self._ended = Event()
+        self._ended = Stop()
         self._video = VideoFile(path, encoder)
-        self._pool = ThreadPoolExecutor(1, f"record {path.stem}")
-        self._future: Future[None] = self._pool.submit(self._run, path.stem)
+        self._writing = Threaded(lambda: self._run(path.stem), f"record {path.stem}")
 
     @property
     def count(self) -> Count:
@@ -228,7 +226,7 @@ class _CameraWriter:
 
     def add(self, frame: Frame) -> None:
         """In the camera's own thread."""
-        while not self._future.done() and not self._ended.is_set():
+        while not self._writing.done() and not self._ended.is_set():
             try:
                 self._queue.put((frame, self._dropped - self._dropped_before), self._wait, 0.25)
             except Full:
@@ -241,12 +239,12 @@ class _CameraWriter:
 
     def check(self) -> None:
         """Raise what ended the thread, if anything did."""
-        if self._future.done():
-            self._future.result()
+        if self._writing.done():
+            self._writing.result()
 
     def sync(self) -> None:
         """Put the video on the disk."""
-        if not self._future.done():
+        if not self._writing.done():
             self._video.sync()
 
     def end(self) -> None:
@@ -255,8 +253,7 @@ class _CameraWriter:
 
     def join(self) -> None:
         """Wait for the thread; raises what ended it."""
-        self._pool.shutdown()
-        self._future.result()
+        self._writing.result()
 
     def _run(self, camera: str) -> None:
         try:

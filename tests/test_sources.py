@@ -89,6 +89,19 @@ def test_one_recorded_source_has_the_name_it_is_given(video, tmp_path, realtime)
             assert source.cameras == ("cam_left",) and next(iter(source)).cameras == ("cam_left",)
 
 
+def test_every_recorded_source_can_be_read_again(video, tmp_path):
+    other = write_video(tmp_path / "other.mp4")
+    folder = write_images(tmp_path / "pictures", ["1.png", "2.png"])
+    session = write_session(tmp_path / "session")
+    for words in (str(video), [str(video), str(other)], str(folder), str(session)):
+        with open_source(words) as source:
+            first, again = list(source), list(source)
+        assert first and len(first) == len(again)
+        for a, b in zip(first, again, strict=True):
+            assert a.index == b.index and a.cameras == b.cameras and a.t_ns == b.t_ns
+            assert all(np.array_equal(x.image_bgr, y.image_bgr) for x, y in zip(a.frames, b.frames, strict=True))
+
+
 def test_folders_of_pictures_are_the_views_of_single_moments(tmp_path, said):
     left = write_images(tmp_path / "left", ["1.png", "2.png", "3.png"])
     right = write_images(tmp_path / "right", ["a1.png", "a2.png", "a3.png"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
-from threading import Condition, Event
+from threading import Condition
 
 from rt_hands.capture.source import Source
+from rt_hands.threads import Stop, Threaded
 from rt_hands.types import FrameSet
 
 
@@ -29,16 +29,16 @@ class Played(Source):
         self._newest: FrameSet | None = None
         self._ended = False
         self._offset_ns: int | None = None
-        self._stop = Event()
+        self._stop = Stop()
         self.dropped = 0
-        self._pool = ThreadPoolExecutor(1, "play")
+        self._playing: Threaded | None = None
 
     def now_ns(self) -> int | None:
         """Present time on the recording's clock; None before the first frame."""
         return None if self._offset_ns is None else time.perf_counter_ns() - self._offset_ns
 
     def __iter__(self) -> Iterator[FrameSet]:
-        playing = self._pool.submit(self._play)
+        playing = self._playing = self._playing or Threaded(self._play, "play")
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._ended)
@@ -72,7 +72,8 @@ class Played(Source):
         """Stop playing."""
         self._stop.set()
         self._end()
-        self._pool.shutdown()
+        if self._playing is not None:
+            self._playing.join()
         self._source.close()
 
 
@@ -85,11 +86,13 @@ class ReadAhead(Source):
         self.still, self.length = source.still, source.length
         self.clock_offset_ms = source.clock_offset_ms
         self._queue: Queue[FrameSet | None] = Queue(ahead)
-        self._stop = Event()
-        self._pool = ThreadPoolExecutor(1, "read ahead")
+        self._stop = Stop()
+        self._reading: Threaded | None = None
 
     def __iter__(self) -> Iterator[FrameSet]:
-        reading: Future[None] = self._pool.submit(self._read)
+        if self._reading is None or self._reading.done():  # else the rest of what is being read
+            self._reading = Threaded(self._read, "read ahead")
+        reading = self._reading
         while not self._stop.is_set():
             try:
                 frames = self._queue.get(timeout=0.25)
@@ -120,5 +123,6 @@ class ReadAhead(Source):
     def close(self) -> None:
         """Stop reading."""
         self._stop.set()
-        self._pool.shutdown()
+        if self._reading is not None:
+            self._reading.join()
         self._source.close()

@@ -33,9 +33,11 @@ class VideoTimes:
 
     @staticmethod
     def of(container: Any) -> VideoTimes:
-        """Read all packets of an opened file and wind it back; a file that breaks off gives those before."""
+        """Read all packets of a file, from its start, and wind it back; one that breaks off gives those before."""
         stream = container.streams.video[0]
         found: list[int] = []
+        with suppress(av.FFmpegError):  # no way back in a raw stream, which is at its start when just opened
+            container.seek(0)
         # What can't be read now can't be decoded later: `decode` tells of it.
         with suppress(av.FFmpegError, OSError):
             found.extend(int(p.pts) for p in container.demux(stream) if p.pts is not None)

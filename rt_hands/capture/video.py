@@ -73,7 +73,8 @@ def decode(container: Any, address: str, notice: Notice, partly: bool = False) -
     that breaks off is told of and ends the iteration. partly: from where the file was wound to.
     """
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
+    if not stream.codec_context.is_open:  # once it is, this can't be set any more
+        stream.thread_type = "AUTO"
     step_ns = round(1e9 / float(stream.average_rate or 30))
     t_ns, count, broken = -step_ns, 0, 0
     packets = container.demux(stream)
@@ -120,8 +121,12 @@ class VideoSource(Source):
         self.length = self._container.streams.video[0].frames or None
         # A hand is confirmed by its second frame, which a GIF of one picture does not have.
         self.still = self.length == 1
+        self._read = False
 
     def __iter__(self) -> Iterator[FrameSet]:
+        if self._read:
+            self._container.seek(0)
+        self._read = True
         index = -1
         for index, (t_ns, frame) in enumerate(decode(self._container, self._address, self._notice)):
             yield FrameSet((Frame(picture(frame), self.cameras[0], index, t_ns),), index)
