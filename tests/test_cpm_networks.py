@@ -266,7 +266,7 @@ def test_moving_average_starts_fast_and_ends_slow() -> None:
 
 def test_resnet_regresses_points_and_leaves_out_unknown_ones() -> None:
     network = ResNet34().eval()
-    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(21.8, rel=0.01)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(21.5, rel=0.01)
     with torch.no_grad():
         points, presence = network(torch.rand(1, 3, 64, 64))
     assert tuple(points.shape) == (1, 170, 2) and tuple(presence.shape) == (1, 2)

@@ -99,7 +99,9 @@ def test_every_recorded_source_can_be_read_again(video, tmp_path):
         assert first and len(first) == len(again)
         for a, b in zip(first, again, strict=True):
             assert a.index == b.index and a.cameras == b.cameras and a.t_ns == b.t_ns
-            assert all(np.array_equal(x.image_bgr, y.image_bgr) for x, y in zip(a.frames, b.frames, strict=True))
+            assert all(
+                np.array_equal(x.image_bgr, y.image_bgr) for x, y in zip(a.frames, b.frames, strict=True)
+            )
 
 
 def test_folders_of_pictures_are_the_views_of_single_moments(tmp_path, said):

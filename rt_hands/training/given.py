@@ -1,8 +1,8 @@
 """Joints that a network is told in training, as the other views of a rig would tell them: near the truth, never on it.
 
 What a rig draws back into a view is off in ways that hang together: the whole hand, a finger that bends more from joint
-to joint, a finger taken for its neighbour. Sometimes there is no hand at all. A network that learns from such hints
-follows them as far as its picture agrees.
+to joint, a finger taken for its neighbour, or curled where it is straight because most views can't tell. Sometimes
+there is no hand at all. A network that learns from such hints follows them as far as its picture agrees.
 """
 
 from __future__ import annotations
@@ -27,11 +27,18 @@ JOINT: Final = 0.02
 SPREAD: Final = 0.5
 BENT_SHARE: Final = 0.2
 """Of fingers."""
-TAKEN_SHARE: Final = 0.04
-"""Of fingers taken for the next one."""
+MISREAD_SHARE: Final = 0.25
+"""Of hands in which fingers are wrong as a whole; in those, ..."""
+TAKEN_SHARE: Final = 0.15
+"""... the share of fingers taken for the next one, ..."""
+POSED_SHARE: Final = 0.3
+"""... and of those posed as another hand's: a curled finger said to be straight, or the other way about."""
 FALSE_SHARE: Final = 0.08
 """Of hands that are not there: they are told the other hand's joints, somewhere about it."""
 _ALONG: Final = (0.0, 0.3, 0.6, 1.0)
+MIDDLE_KNUCKLE: Final = 9
+LARGEST_TURN: Final = 1.5
+"""A lent finger is scaled with the palm, seen end-on in one of the hands, no further than this."""
 
 
 def given_joints(batch: Batch, share: float) -> Tensor:
@@ -68,8 +75,30 @@ def disturbed(joints: Tensor) -> Tensor:
     out = centre + turned + size * much * (SHIFT * normal(*hands, 1, 2) + JOINT * normal(*hands, N_JOINTS, 2))
     fingers = out[:, :, 1:].unflatten(2, (5, 4))
     taken = fingers.roll(1, 2) + size[..., None] * JOINT * normal(*hands, 5, 4, 2)
-    swap = chance(TAKEN_SHARE)
+    misread = (torch.rand(hands, device=joints.device) < MISREAD_SHARE).float()[..., None, None, None]
+    swap = misread * chance(TAKEN_SHARE)
     fingers = swap * taken + (1 - swap) * fingers
+    other = misread * chance(POSED_SHARE)
+    fingers = other * posed_otherwise(out) + (1 - other) * fingers
     along = torch.tensor(_ALONG, device=joints.device)[:, None]
     bend = chance(BENT_SHARE) * along * normal(*hands, 5, 1, 2) * BENT * (size * much)[..., None]
     return torch.cat([out[:, :, :1], (fingers + bend).flatten(2, 3)], 2)
+
+
+def posed_otherwise(joints: Tensor) -> Tensor:
+    """Fingers (B, 2, 5, 4, 2) on the knuckles of joints (B, 2, 21, 2), posed as in the batch's next picture.
+
+    A hand that is not in that picture (all joints in one place) lends nothing.
+    """
+    lender = joints.roll(1, 0)
+    own, theirs = (torch.view_as_complex(j.float().contiguous()) for j in (joints, lender))
+    palm, lent = own[..., MIDDLE_KNUCKLE] - own[..., 0], theirs[..., MIDDLE_KNUCKLE] - theirs[..., 0]
+    usable = lent.abs() > 0.1 * palm.abs()
+    turn = torch.where(
+        usable, palm / torch.where(usable, lent, torch.ones_like(lent)), torch.zeros_like(palm)
+    )
+    mine, other = (z[..., 1:].unflatten(2, (5, 4)) for z in (own, theirs))
+    posed = mine[..., :1] + (turn / (turn.abs() / LARGEST_TURN).clamp(min=1))[..., None, None] * (
+        other - other[..., :1]
+    )
+    return torch.view_as_real(torch.where(usable[..., None, None], posed, mine)).to(joints.dtype)

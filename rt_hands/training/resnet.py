@@ -1,9 +1,4 @@
-"""ResNet-34 regression: the source's baseline, 170 points straight from a 224 px picture (He et al., CVPR 2016).
-
-A mean over the last features forgets where they lay, and convolutions learn to write that into their values only slowly
-(Liu et al., NeurIPS 2018, CoordConv); so the points are read off each channel's centre of gravity as well as its mean
-(Finn et al., ICRA 2016, spatial autoencoders).
-"""
+"""ResNet-34 regression: the source's baseline, 170 points straight from a 224 px picture (He et al., CVPR 2016)."""
 
 from __future__ import annotations
 
@@ -15,7 +10,6 @@ from torch import Tensor, nn
 from rt_hands.layout import N_POINTS
 
 INPUT_PX = 224
-NO_MASS = 0.01  # a channel with a smaller mean lies nowhere
 
 
 class BasicBlock(nn.Module):
@@ -47,21 +41,10 @@ class ResNetFeatures(NamedTuple):
     pooled: Tensor
 
 
-def centres(features: Tensor) -> Tensor:
-    """Centres of gravity of (B, C, h, w) features >= 0: (B, 2 C), x then y from -0.5 to 0.5; 0 where there are none."""
-    features = features.float()
-    mass = features.mean((2, 3)) + NO_MASS
-    moments = []
-    for dim, cells in ((2, features.shape[3]), (3, features.shape[2])):
-        along = (torch.arange(cells, device=features.device, dtype=torch.float32) + 0.5) / cells - 0.5
-        moments.append((features.mean(dim) * along).mean(2) / mass)
-    return torch.cat(moments, 1)
-
-
 class ResNet34(nn.Module):
     """RGB 0..1 (B, 3, 224, 224) -> points (B, 170, 2) as shares of the picture, presence logits (B, 2).
 
-    21.8 M parameters, 7.3 GFLOP. Points of an absent hand mean nothing; the presence says which are there.
+    21.5 M parameters, 7.3 GFLOP. Points of an absent hand mean nothing; the presence says which are there.
     """
 
     size_px = INPUT_PX
@@ -77,7 +60,7 @@ class ResNet34(nn.Module):
                 layers.append(BasicBlock(inp, out, first_stride if i == 0 else 1))
                 inp = out
         self.body = nn.Sequential(*layers)
-        self.points = nn.Linear(3 * 512, 2 * N_POINTS)
+        self.points = nn.Linear(512, 2 * N_POINTS)
         self.presence = nn.Linear(512, 2)
         nn.init.zeros_(self.points.weight)
         nn.init.constant_(self.points.bias, 0.5)  # start in the middle of the picture
@@ -89,17 +72,12 @@ class ResNet34(nn.Module):
         stride32 = self.body[17:](stride16)
         return ResNetFeatures(stride8, stride16, stride32, stride32.mean((2, 3)))
 
-    def regress(self, seen: ResNetFeatures) -> tuple[Tensor, Tensor]:
-        """Points (B, 170, 2) as shares of the picture and presence logits (B, 2) of what it sees."""
-        pooled = seen.pooled.float()
-        with torch.autocast(
-            pooled.device.type, enabled=False
-        ):  # bfloat16 places a point to the pixel at best
-            points = self.points(torch.cat([pooled, centres(seen.stride32)], 1))
-            return points.view(-1, N_POINTS, 2), self.presence(pooled)
+    def regress(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (B, 170, 2) and presence logits (B, 2) of the pooled vector."""
+        return self.points(pooled).view(-1, N_POINTS, 2), self.presence(pooled)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.regress(self.features(x))
+        return self.regress(self.body(x).mean((2, 3)))
 
 
 def regression_loss(points: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

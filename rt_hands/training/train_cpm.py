@@ -267,7 +267,7 @@ class Trainer:
             image = as_input(batch.image)
             if isinstance(self.network, ResNet34):
                 features = self.network.features(image)
-                points, presence = self.network.regress(features)
+                points, presence = self.network.regress(features.pooled)
                 loss, parts = resnet_loss(points, presence, batch)
                 if self.hints is not None:
                     hints = self.hints.loss(image, features)
