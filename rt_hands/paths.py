@@ -19,6 +19,11 @@ def sample_dir() -> Path:
     return _PACKAGE / "data" / "sample"
 
 
+def session_folder(word: str | Path) -> Path:
+    """The folder of a session by its name; `sample` is the bundled one unless there is a folder called so."""
+    return sample_dir() if str(word) == "sample" and not Path(word).exists() else Path(word)
+
+
 def clasped_dir() -> Path:
     """Folder of the bundled clip of interlocked hands."""
     return _PACKAGE / "data" / "clasped"

@@ -25,7 +25,7 @@ from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.models import MODELS, find_model
 from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d, settled_names
 from rt_hands.offline_reading import BestReader, QuickReader
-from rt_hands.paths import weights_dir, write_atomically
+from rt_hands.paths import sample_dir, session_folder, weights_dir, write_atomically
 from rt_hands.session import Session
 
 ENDINGS: Final = (".parquet", ".csv", ".jsonl")
@@ -41,9 +41,9 @@ class Options:
     """
 
     session: Annotated[Path, tyro.conf.Positional]
-    """The session's folder."""
+    """The session's folder, or `sample`, the bundled one."""
     out: Path | None = None
-    """File to write, .parquet, .csv or .jsonl. Default: hands.parquet in the session."""
+    """File to write, .parquet, .csv or .jsonl. Default: hands.parquet in the session; here for the bundled one."""
     model: str = "best"
     """best (quality where it is packaged, else the default one), light, int8, quality, or a path to an .onnx file."""
     quick: bool = False
@@ -73,12 +73,13 @@ def main(argv: Sequence[str]) -> int:
     )
     if not options.fill_ms >= 0:
         raise InvalidInput(f"--fill-ms is {options.fill_ms}; give 0 or more.")
-    out = options.out or options.session / "hands.parquet"
+    folder = session_folder(options.session)
+    out = options.out or (Path() if folder == sample_dir() else folder) / "hands.parquet"
     _check_out(out, options.again)
     console = Console(stderr=True)
     given = load_rig(options.rig) if options.rig else None
     offset_ms, notice = read_offsets(options.clock_offset_ms), _once()
-    with Session(options.session, notice, given, offset_ms) as session:
+    with Session(folder, notice, given, offset_ms) as session:
         rig = _rig_of(session, given is not None, notice)
         _process(session, rig, out, options, notice, console)
     return 0

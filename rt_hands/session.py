@@ -24,6 +24,7 @@ from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.session_info import SessionInfo
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.paths import session_folder
 from rt_hands.recording import SessionWriter
 from rt_hands.types import FrameSet
 
@@ -33,6 +34,7 @@ __all__ = ["Session", "SessionWriter"]
 class Session:
     """A session's folder, opened. Every correction of damaged or missing files is told through `notice`.
 
+    folder: its path, or `sample`, the bundled one.
     rig: goes before the session's own rig.toml, with its clock offsets; one that has none (other programs' files know
     none) leaves the session's own, told. clock_offset_ms: by camera, goes before both. Pictures are bundled by them.
     Raises SourceError where the folder holds no session or nothing in it can be read.
@@ -45,7 +47,7 @@ class Session:
         rig: Rig | None = None,
         clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = session_folder(folder)
         self._notice = notice
         if self.folder.is_file():
             raise SourceError(f"{self.folder} is a file; a session is a folder, as `capture` makes it.")

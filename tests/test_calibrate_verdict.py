@@ -9,9 +9,10 @@ import pytest
 
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.collect import Collector
-from rt_hands.calibration.commands.result import judge
+from rt_hands.calibration.commands.result import judge, known_distances
 from rt_hands.calibration.observations import CameraCount, Observations
 from rt_hands.calibration.scene import BoardRenderer, board_poses
+from rt_hands.errors import InvalidInput
 
 pytest.importorskip("scipy", reason="scipy is not installed (pip install 'rt_hands[calibrate]')")
 
@@ -104,3 +105,9 @@ def test_every_camera_must_see_the_board() -> None:
     counts = {**seen.counts, "cam_1": CameraCount(40, 0, 0, 0, 0, float("nan"))}
     blind = replace(seen, views=tuple(v for v in seen.views if v.camera != "cam_1"), counts=counts)
     assert "cam_1: no picture shows the board. Check columns, rows, dictionary" in reasons(blind)
+
+
+def test_known_distances_name_cameras_that_are_there() -> None:
+    assert known_distances([("a", "b", 842.0)], ("b", "a")) == {("a", "b"): 842.0}
+    with pytest.raises(InvalidInput, match="--distance names a camera '0'; the cameras are video0, video2"):
+        known_distances([("0", "video2", 842.0)], ("video0", "video2"))

@@ -40,7 +40,7 @@ def truth_2d() -> Truth:
 
 def test_the_truth_itself_is_found_without_error(tmp_path, capsys):
     export_hands(tmp_path / "hands.csv", true_3d(4.0))
-    assert main([str(SAMPLE), str(tmp_path / "hands.csv"), "--json", str(tmp_path / "f.json")]) == 0
+    assert main(["sample", str(tmp_path / "hands.csv"), "--json", str(tmp_path / "f.json")]) == 0
     assert "100.0%" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "f.json").read_text()).values()
     assert row["found"] == 1 and row["elsewhere"] == 0

@@ -113,6 +113,14 @@ def test_default_is_parquet_in_the_session(take, run, tmp_path):
     assert len(load_hands(folder / "hands.parquet")) == COUNT
 
 
+def test_the_bundled_session_is_written_here(run, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow.")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hands.parquet").write_text("mine")
+    assert run("sample") == 2
+    assert "error: hands.parquet is already there" in capsys.readouterr().err
+
+
 def test_a_result_is_not_replaced_unasked(take, run, tmp_path, capsys):
     out = tmp_path / "hands.csv"
     out.write_text("mine")

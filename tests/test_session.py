@@ -18,6 +18,7 @@ from rt_hands.capture.paced import Played
 from rt_hands.capture.session_info import ClockAnchor, SessionInfo, file_stem
 from rt_hands.capture.session_times import grab_times_ns
 from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.paths import sample_dir
 from rt_hands.session import Session, SessionWriter
 
 # --- what is recorded comes back --------------------------------------------------------------------------
@@ -224,3 +225,15 @@ def test_no_session_is_said(tmp_path):
         Session(tmp_path / "gone")
     with pytest.raises(SourceError, match="holds no session: it wants session.json or frames.csv"):
         Session(tmp_path)
+
+
+# --- the bundled one ----------------------------------------------------------------------------------------
+
+
+def test_sample_is_the_bundled_session_unless_a_folder_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Session("sample") as session:
+        assert session.folder == sample_dir() and len(session.cameras) == 4
+    record(tmp_path / "sample")
+    with Session("sample") as session:
+        assert session.cameras == ("cam_2", "cam_10")

@@ -48,11 +48,11 @@ def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77)
     from rt_hands.training.sprite_source import unpack
 
     split, hands = case
+    backgrounds = load_backgrounds()
     shards_folder = (folder or cache_dir() / "evaluation-sprites") / f"{split}-{hands}"
     sprites.write(shards_folder, count, seed, hands, split, processes=1)
     packed = [s for _, s in sprites.shards.read_samples(sprites.shards.shard_paths(shards_folder))][:count]
     rng = np.random.default_rng([seed, CASES.index(case)])
-    backgrounds = load_backgrounds()
     made = [sprite_sample(unpack(s), None, PICTURE_PX, backgrounds, rng, effects=False) for s in packed]
     return RenderedSet(np.array([m.image for m in made]), np.array([m.points for m in made]))
 

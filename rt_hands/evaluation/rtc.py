@@ -1,6 +1,6 @@
 """RTC on people and poses that no network has seen: the source's table, noise, missing joints, calibration, floors.
 
-`python -m rt_hands.evaluate rtc [--json FILE] [--picture FILE]`
+`python -m rt_hands.evaluate rtc [--model FILE] [--json FILE] [--picture FILE]`
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ Figures = dict[str, float]
 class Options:
     """What to evaluate, and where the figures go."""
 
+    model: str = "default"
+    """What stands in the default's place, such as a file that `train_rtc` made."""
     samples: int = 8192
     """Hands of the test split; the default gives the mean within 0.01 mm."""
     seed: int = 7
@@ -173,7 +175,7 @@ def main(argv: Sequence[str]) -> int:
     check_target(options.json)
     if options.samples < 1:
         raise InvalidInput(f"{options.samples} samples can't be evaluated; --samples wants 1 or more.")
-    nets = {name: Rtc(name) for name in (*(row[0] for row in SOURCE_ROWS), "rtc")}
+    nets = {name: Rtc(name) for name, *_ in SOURCE_ROWS} | {"rtc": Rtc(options.model)}
     hands, figures, console = test_hands(options.samples, options.seed), Figures(), Console()
     console.print(source_table(nets, hands, figures))
     console.print(robustness_table(nets, hands, figures, options.seed))

@@ -19,6 +19,7 @@ from rt_hands.errors import InvalidInput, check_target
 from rt_hands.formats import load_hands
 from rt_hands.formats.hands import HandsSample, is_3d, point_values
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
+from rt_hands.paths import session_folder
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -35,7 +36,7 @@ class Options:
     """Hands that `process` wrote, against truth.npz of a session that `rt_hands.synth sample` rendered."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """The session."""
+    """The session, or `sample`, the bundled one."""
     tables: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """.parquet, .csv or .jsonl of its hands, 2D or 3D."""
     json: Path | None = None
@@ -77,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 def evaluate(folder: Path, table: Path) -> tuple[str, dict[str, float]]:
     """("px" or "mm", figures) of one table; see `figures`."""
+    folder = session_folder(folder)
     samples = load_hands(table)
     three_d = is_3d(samples)
     if not (folder / "truth.npz").is_file():

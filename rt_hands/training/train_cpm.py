@@ -1,4 +1,4 @@
-"""Train a CPM: `python -m rt_hands.training.train_cpm --network hand --minutes 55 --out runs/hand`.
+"""Train a CPM: `python -m rt_hands.training.train_cpm --init FILE --sprites DIR --minutes 55 --out runs/hand`.
 
 Wall-clock driven: one cosine over --minutes, then it stops; --resume goes on with a cut-off run, --init starts a new
 cosine from shipped weights. Writes last.pt, curve.jsonl and overlays of val pictures into --out. On a shared CPU start

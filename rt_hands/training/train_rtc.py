@@ -35,7 +35,7 @@ _CURVE: Final = ("step", "samples", "seconds", "loss", "train_mm", "val_mm", "va
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of one run; the defaults are those of the shipped weights."""
+    """Settings of one run; the defaults are those of the shipped weights, but the card's samples."""
 
     out: Path
     """Folder of checkpoint.pt, curve.csv and the exported .onnx."""

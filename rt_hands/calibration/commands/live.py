@@ -1,4 +1,4 @@
-"""python -m rt_hands.calibrate live 0 2: from cameras, with hints what to show each of them next.
+"""python -m rt_hands.calibrate live left=0 right=2: from cameras, with hints what to show each of them next.
 
 Takes what `--source` of the live command takes: webcams, URLs, or a recorded session. Pictures are looked at as fast as
 the machine can; ones that come meanwhile are left out. Ends when every camera has enough, or with Ctrl-C.
@@ -20,7 +20,7 @@ from rich.table import Table
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector, hint
-from rt_hands.calibration.commands.result import judge, show, write
+from rt_hands.calibration.commands.result import judge, known_distances, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.capture import Source, open_source
 from rt_hands.capture.choose import need_camera
@@ -33,7 +33,7 @@ class CalibrateLive:
     """Calibrate from cameras while you move the board in front of them."""
 
     source: Annotated[list[str], tyro.conf.Positional]
-    """Cameras (0 2), URLs, or the folder of a recorded session."""
+    """Cameras (left=0 right=2), URLs, or the folder of a recorded session."""
     board: Path
     """board.toml of `calibrate board`, or Caliscope's charuco.toml."""
     out: Path = Path("calibration")
@@ -45,7 +45,7 @@ class CalibrateLive:
     max_minutes: float = 5.0
     """Stop then, with what there is."""
     distance: Annotated[list[tuple[str, str, float]], tyro.conf.UseAppendAction] = field(default_factory=list)
-    """Known distance of two cameras, mm: --distance 0 2 842."""
+    """Known distance of two cameras, mm: --distance left right 842."""
     force: bool = False
     """Write rig.toml though it was refused, and overwrite one that is there."""
 
@@ -94,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
     lenses = load_rig(a.lenses) if a.lenses else None
     seen: list[Observations] = []
     with open_source(a.source) as source, Live(console=console) as live:
+        known = known_distances(a.distance, source.cameras)
 
         def tell(now: Observations) -> None:
             seen[:] = [now]
@@ -105,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
             console.print("finishing with the pictures so far")
     if not seen:
         raise InvalidInput("No picture came from the cameras.")
-    outcome = judge(seen[0], lenses, {(x, y): mm for x, y, mm in a.distance})
+    outcome = judge(seen[0], lenses, known)
     show(console, seen[0], outcome)
     console.print("wrote " + ", ".join(str(p) for p in write(a.out, seen[0], outcome, force=a.force)))
     return 0 if outcome.verdict.accepted else 1

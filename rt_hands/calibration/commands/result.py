@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,19 @@ class Outcome:
 
     verdict: Verdict
     calibration: Calibration | None
+
+
+def known_distances(
+    given: Sequence[tuple[str, str, float]], cameras: Sequence[str]
+) -> dict[tuple[str, str], float]:
+    """--distance as {(camera, camera): mm}; raises InvalidInput for a camera that is not one of `cameras`."""
+    for pair in given:
+        for camera in pair[:2]:
+            if camera not in cameras:
+                raise InvalidInput(
+                    f"--distance names a camera '{camera}'; the cameras are {', '.join(cameras)}."
+                )
+    return {(x, y): mm for x, y, mm in given}
 
 
 def judge(

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector
-from rt_hands.calibration.commands.result import judge, show, write
+from rt_hands.calibration.commands.result import judge, known_distances, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.sources import Recording
 from rt_hands.errors import InvalidInput, check_least
@@ -84,8 +84,9 @@ def main(argv: Sequence[str]) -> int:
     reference = load_rig(a.reference) if a.reference else None
     console = Console()
     check_least("--first", a.first, 0)
-    seen = collect(Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms), board, console)
-    known = {(x, y): mm for x, y, mm in a.distance}
+    recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
+    known = known_distances(a.distance, recording.cameras)
+    seen = collect(recording, board, console)
     outcome = judge(seen, lenses, known)
     show(console, seen, outcome, reference)
     written = write(a.out, seen, outcome, force=a.force)
