@@ -65,7 +65,7 @@ class Detector:
 
     def __call__(self, image_bgr: Image, clock: StageClock | None = None) -> Hands2D:
         """The hands in a picture: (h, w, 3) uint8 BGR. Raises InvalidInput for anything else."""
-        _check(image_bgr)
+        check_picture(image_bgr)
         clock = clock or StageClock()
         hands = self._close_looks(image_bgr, self._search(image_bgr, clock), clock)
         hands = hands[:1] + [spot for spot in hands[1:] if self._may_lie_there(spot, hands[0])]
@@ -157,7 +157,8 @@ def _settle(hands: dict[int, Spot]) -> Hands2D:
     return builder.build()
 
 
-def _check(image: Image) -> None:
+def check_picture(image: Image) -> None:
+    """Raises InvalidInput for what is no picture, such as the None of cv2.imread."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InvalidInput(f"The picture is {got}; wanted uint8 (h, w, 3) in BGR order, as cv2.imread gives.")

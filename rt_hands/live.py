@@ -305,16 +305,22 @@ def _show(results: Iterable[Result], pipeline: Pipeline, workers: Sequence[Worke
             if stop.is_set():
                 return
 
+    stays = (
+        pipeline.source.still and options.max_frames is None
+    )  # a picture is looked at until the window is closed
     mirror = _is_on(options.mirror, pipeline.source.webcams)
     window = Window(pipeline, _view_options(options, pipeline.rig, pipeline.source.cameras, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
         working = pool.submit(work)
         try:
-            while not window.closed and not working.done():
+            while not window.closed:
+                over = working.done()
                 result = newest.take(timeout_s=0.02)
                 if result is not None:
                     window.show(result)
                 window.keys()
+                if over and not (stays and working.exception() is None):
+                    break
         finally:
             stop.set()
             pipeline.source.close()

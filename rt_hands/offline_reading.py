@@ -186,19 +186,26 @@ class BestReader:
             return {}
         shape = (-1, N_HANDS, N_HAND, 3)
         both = np.stack([r.world_mm.reshape(shape)[:, :, :N_JOINTS] for r in (forward, backward)])
+        t_s = (forward.t_ns - forward.t_ns[0]) * 1e-9
+        late_s = np.where(forward.frame == NO_FRAME, 0, forward.frame_t_ns - forward.t_ns[:, None]) * 1e-9
+        # Backwards a set begins with its last picture.
+        both[1] -= _speed(both[1], t_s) * late_s.max(1)[:, None, None, None]
         apart_mm = np.linalg.norm(both[0] - both[1], axis=-1).mean(-1)
         one_sided = np.isnan(both).any(-1).all(-1).any(0)
         mean = np.where(np.isnan(both[0]), both[1], np.where(np.isnan(both[1]), both[0], both.mean(0)))
         mean[~(one_sided | (apart_mm < SAME_MM))] = np.nan
-        t_s = (forward.t_ns - forward.t_ns[0]) * 1e-9
-        speed = np.nan_to_num(np.gradient(mean, t_s, axis=0)) if len(t_s) > 1 else np.zeros_like(mean)
-        late_s = np.where(forward.frame == NO_FRAME, 0, forward.frame_t_ns - forward.t_ns[:, None]) * 1e-9
+        speed = _speed(mean, t_s)
         drawn = []
         for v, camera in enumerate(cameras):
             then = mean + speed * late_s[:, v, None, None, None]  # when that camera took its picture
             px = self.rig.subset([camera]).project(then.reshape(-1, 3))
             drawn.append(px.reshape(-1, N_HANDS, N_JOINTS, 2))
         return {index: [px[t] for px in drawn] for t, index in enumerate(forward.index.tolist())}
+
+
+def _speed(points: NDArray[np.float64], t_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Change a second of points (T, ...) at rising times; 0 where it is not known."""
+    return np.nan_to_num(np.gradient(points, t_s, axis=0)) if len(t_s) > 1 else np.zeros_like(points)
 
 
 class Backwards(Source):

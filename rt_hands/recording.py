@@ -44,8 +44,9 @@ class Count:
 class SessionWriter:
     """Takes frames of several cameras from any threads; each camera has its own queue, encoder thread and counts.
 
-    cameras: ids; files are named after them. rig: copied in. wait: a full queue makes `add` wait (files) instead of
-    dropping and counting (cameras). settings: sentences on what cameras were asked for and gave.
+    cameras: ids; files are named after them. rig: copied in, its cameras named as their files. wait: a full queue makes
+    `add` wait (files) instead of dropping and counting (cameras). settings: sentences on what cameras were asked for
+    and gave.
     A recording that ends without a picture is no session: its files, and a folder made for it, are removed.
     Raises SourceError where the folder holds anything, can't be written, or its disk is nearly full.
     """
@@ -68,6 +69,8 @@ class SessionWriter:
             raise InvalidInput(
                 f"A session needs cameras of different names; got {', '.join(cameras) or 'none'}."
             )
+        if rig is not None:
+            rig = Rig(tuple(replace(camera, id=file_stem(camera.id)) for camera in rig))
         self._made_folder = _new_folder(self.folder)
         _check_space(self.folder, FREE_TO_START, "before the recording")
         encoder = encoder or capture_encoder(len(stems))

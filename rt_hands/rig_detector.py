@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.clock import StageClock
-from rt_hands.detector import Detector
+from rt_hands.detector import Detector, check_picture
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_JOINTS
@@ -78,9 +78,11 @@ class RigDetector:
     def __call__(self, images: Mapping[str, Image], clock: StageClock | None = None) -> RigFound:
         """The hands in pictures of one moment, {camera: (h, w, 3) uint8 BGR}, of any of the rig's cameras.
 
-        Raises InvalidInput for a camera that the rig lacks and for a picture of another size than it is calibrated for.
+        Raises InvalidInput for a camera that the rig lacks, for what is no picture, and for one of another size than
+        it is calibrated for.
         """
         for camera, image in images.items():
+            check_picture(image)
             self.rig[camera].check_image((image.shape[1], image.shape[0]))
         clock = clock or StageClock()
         return self.refined(images, {c: self.detector(image, clock) for c, image in images.items()}, clock)

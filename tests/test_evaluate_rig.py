@@ -35,7 +35,12 @@ def test_errors_leave_out_hands_that_were_not_found() -> None:
     moved = Hands3D.empty()
     moved.points_world_mm[:85] = truth[:85] + (0, 3, 4)
     errors.add(FUSION_WEIGHT, 4, "apart", moved, truth)
-    assert errors.mean_mm(4) == pytest.approx(5) and len(errors.mm[FUSION_WEIGHT, 4, "apart", "joints"]) == 21
+    moved.points_world_mm[85:] = truth[85:] + (0, evaluation.LOST_MM + 1, 0)  # the other hand's name, a face
+    errors.add(FUSION_WEIGHT, 4, "apart", moved, truth)
+    assert (
+        errors.mean_mm(4) == pytest.approx(5)
+        and len(errors.mm[FUSION_WEIGHT, 4, "apart", "joints"]) == 2 * 21
+    )
 
 
 def test_exchange_is_counted_only_when_wrists_swap_places() -> None:

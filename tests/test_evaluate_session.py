@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,9 @@ def test_known_mistakes_in_the_pictures(truth_2d):
     row = figures(half, truth_2d)
     assert row["found"] == pytest.approx(truth_2d.counts[..., 0].sum() / truth_2d.counts.sum())
     assert row["mean"] == 0 and row["elsewhere"] == 0
+    right_only = replace(truth_2d, points=half, counts=truth_2d.counts & [True, False])
+    row = figures(points, right_only)  # a left hand given where there is none
+    assert row["found"] == 1 and row["elsewhere"] == pytest.approx(0.5, abs=0.02)
     nothing = figures(np.full_like(points, np.nan), truth_2d)
     assert nothing["found"] == nothing["elsewhere"] == 0 and np.isnan(nothing["mean"])
 

@@ -12,7 +12,7 @@ from rt_hands.lifting.canonical import PALM_JOINTS, PALM_TEMPLATE
 from rt_hands.lifting.chirality import right_handedness
 from rt_hands.lifting.fit import drop_impossible
 from rt_hands.lifting.identity import settle_hands
-from rt_hands.lifting.lift import FILLED_SCORE, FUSION_REACH_MM, _triangulate, lift
+from rt_hands.lifting.lift import FILLED_SCORE, FUSION_REACH_MM, _triangulate, lift, settled
 from rt_hands.lifting.shape_prior import bone_lengths, shape_prior
 
 SIZE = (1280, 720)
@@ -99,6 +99,19 @@ def test_exchanged_sides_are_settled(views: int) -> None:
     np.testing.assert_array_equal(settle_hands(wrong, rig), clean)
     np.testing.assert_array_equal(settle_hands(clean, rig), clean)
     np.testing.assert_allclose(run(wrong, rig).points_world_mm, run(clean, rig).points_world_mm, atol=1e-9)
+
+
+def test_presence_goes_with_the_hand_that_is_renamed() -> None:
+    rig, truth = ring_rig(4), hands_mm()
+    hands = as_hands(views_of(truth, rig))
+    seen = [Hands2D(h.points_px, h.present, np.array([0.9, 0.7], np.float32)) for h in hands]
+    turned = seen[-1].points_px[MIRROR]
+    seen[-1] = Hands2D(turned, seen[-1].present, np.array([0.8, 0.6], np.float32))
+    one = seen[1].points_px.copy()
+    one[85:] = (np.nan, np.nan, 0)
+    seen[1] = Hands2D(one, np.array([True, False]), np.array([0.9, 0.2], np.float32))
+    presence = [view.presence.tolist() for view in settled(seen, rig)]
+    np.testing.assert_allclose(presence, [[0.9, 0.7], [0.9, 0.0], [0.9, 0.7], [0.6, 0.8]], atol=1e-6)
 
 
 def test_two_of_eight_exchanged_views_are_settled() -> None:

@@ -366,6 +366,30 @@ def test_live_loop_with_a_window(run, clip, monkeypatch):
     assert threading.active_count() == before and 1 <= len(qt.shown) <= 15
 
 
+def test_a_picture_stays_until_the_window_is_closed(run, tmp_path, monkeypatch):
+    qt, looked = FakeQt(monkeypatch), []
+
+    def quit_after_a_while(_: int) -> int:
+        looked.extend(qt.shown[-1:])
+        return ord("q") if len(looked) == 5 else -1
+
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(cv2, "waitKey", quit_after_a_while)
+    cv2.imwrite(str(tmp_path / "hand.png"), picture(*pair(0), size_px=SIZE))
+    assert run("--source", "hand.png") == 0
+    assert len(qt.shown) == 1 and len(looked) == 5
+    assert run("--source", "hand.png", "--max-frames", "1") == 0
+    assert len(qt.shown) == 2
+
+
+def test_the_window_shows_the_last_picture_of_a_video(run, clip, monkeypatch):
+    qt, shown = FakeQt(monkeypatch), []
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(live.Window, "show", lambda _, result: shown.append(result.frames.index))
+    assert run("--source", clip) == 0 and not qt.shown
+    assert shown[-1] == 14
+
+
 def test_quitting_the_window_ends_a_long_video(run, clip, monkeypatch):
     qt = FakeQt(monkeypatch, "....q")
     monkeypatch.setattr(live, "why_no_window", lambda: None)

@@ -296,7 +296,10 @@ def test_the_network_is_told_what_both_passes_lifted_at_each_picture_s_own_time(
     forward, backward = made_readings(30, slice(10, 13)), made_readings(30, slice(20, 22))
     backward.world_mm[5] += (40.0, 0, 0)  # another thing
     late = replace(forward, frame_t_ns=forward.frame_t_ns + 10_000_000)
-    told, then = (BestReader(cpm, RIG, print)._told(RIG.ids, f, backward) for f in (forward, late))
+    # The backward pass lifts a set at the time of its last picture.
+    ahead = replace(backward, world_mm=backward.world_mm + 0.3 * np.gradient(backward.world_mm, axis=0))
+    passes = (forward, backward), (late, ahead)
+    told, then = (BestReader(cpm, RIG, print)._told(RIG.ids, *both) for both in passes)
     assert list(told) == list(range(30)) and told[0][0].shape == (2, 21, 2)
     assert all(np.isnan(told[i][0][1]).all() for i in told) and np.isnan(told[5][0]).all()
     for i in (8, 11, 21):  # seen by both, by the backward, by the forward pass

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 from takes import COUNT, SIZE, STEP_NS, numbered, numbers, record, uneven_times, video_times_ns
+from test_camera import camera as made_camera
 
 from rt_hands import recording
+from rt_hands.camera import Rig
 from rt_hands.capture import __main__ as command
 from rt_hands.capture import choose
 from rt_hands.capture.live import LiveSource
@@ -62,6 +65,16 @@ def test_a_recording_without_a_picture_leaves_nothing(tmp_path, capsys):
         command._report(writer, Console(stderr=True))
         assert "No picture came" in capsys.readouterr().err
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_recorded_rig_has_its_cameras_named_as_their_files(tmp_path):
+    rig = Rig(tuple(replace(made_camera(name), clock_offset_ms=-97.0) for name in ("cam A", "b/2")))
+    with SessionWriter(tmp_path / "s", rig.ids, rig=rig, wait=True) as writer:
+        for i, name in enumerate(rig.ids):
+            writer.add(Frame(numbered(i), name, 0, STEP_NS + i))
+    with Session(tmp_path / "s") as session:
+        assert session.cameras == session.rig.subset(session.cameras).ids == ("b_2", "cam_A")
+        assert session.times_ns["cam_A"].tolist() == [STEP_NS - 97_000_000]
 
 
 def test_clock_offsets_are_added_once_on_the_way_through_a_recording(tmp_path):

@@ -99,6 +99,8 @@ def test_pictures_of_another_size_are_refused(standin_cpm, images) -> None:
     detector = RigDetector(rig(), Detector(cpm=standin_cpm))
     with pytest.raises(InvalidInput, match="'b': the picture is 333x211, the calibration is for 640x480"):
         detector({**images, "b": np.zeros((211, 333, 3), np.uint8)})
+    with pytest.raises(InvalidInput, match="The picture is NoneType; wanted uint8"):
+        detector({**images, "b": None})
     with pytest.raises(InvalidInput, match="nobody"):
         detector({"nobody": images["a"]})
 

@@ -67,6 +67,22 @@ def test_a_view_is_told_of_whole_hands_only() -> None:
         assert all(np.isfinite(look.crop.side) for look in view.plan((1280, 720), 2 * FRAME_NS))
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_a_view_that_has_the_names_wrong_keeps_its_hands_under_the_right_ones(both: bool) -> None:
+    rig = ring_rig(4)
+    agreed = tracker(rig).update(named(views_of(hands_mm(), rig), rig), 0).agreed["cam_0"]
+    turned = agreed.points_px[MIRROR].copy()
+    if both:  # what it calls left is a face, not the right hand
+        turned[85:, :2] += 100
+    else:  # the left hand is there alone, under the right one's name
+        turned[85:] = (np.nan, np.nan, 0)
+    saw = Hands2D(turned, np.array([True, both]), np.ones(2, np.float32))
+    view, frame = Tracker(), Frame(np.zeros((720, 1280, 3), np.uint8), "a", 0, FRAME_NS)
+    view.adopt(saw, FRAME_NS)
+    advise({"a": view}, {"a": saw}, {"a": agreed}, (frame,))
+    assert list(view.states) == [State.HELD, State.SEEN]
+
+
 def test_a_hand_outside_a_picture_is_absent_there() -> None:
     rig = ring_rig(2)
     far = hands_mm() + (0, 900, 0)

@@ -90,15 +90,15 @@ class ReadAhead(Source):
         self._reading: Threaded | None = None
 
     def __iter__(self) -> Iterator[FrameSet]:
-        if self._reading is None or self._reading.done():  # else the rest of what is being read
-            self._reading = Threaded(self._read, "read ahead")
-        reading = self._reading
+        # Left before its end, the rest of what is being read comes first.
+        reading = self._reading = self._reading or Threaded(self._read, "read ahead")
         while not self._stop.is_set():
             try:
                 frames = self._queue.get(timeout=0.25)
             except Empty:
                 continue
             if frames is None:
+                self._reading = None
                 reading.result()
                 return
             yield frames

@@ -24,7 +24,7 @@ from rt_hands.capture.session_times import (
 )
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.steady import steady_times
-from rt_hands.capture.video import decode
+from rt_hands.capture.video import decode, picture
 from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet
 
@@ -153,14 +153,13 @@ class _View:
         container.seek(pts, stream=stream, backward=True)
         from_ns = float(pts * stream.time_base) * 1e9 - NEAR_NS
         pictures = decode(container, self._address, self._notice, partly=True)
-        self._pictures = dropwhile(lambda picture: picture[0] < from_ns, pictures)
+        self._pictures = dropwhile(lambda timed: timed[0] < from_ns, pictures)
 
     def frame(self, index: int) -> Frame | None:
         """The picture of an index, rising from call to call; None where the video lacks it."""
         found = self._find(index)
         if found is not None:
-            image = found.to_ndarray(format="bgr24")
-            return Frame(image, self._camera, index, int(self._times_ns[index]))
+            return Frame(picture(found), self._camera, index, int(self._times_ns[index]))
         if self._waiting is None and not self._ended:
             self._ended = True
             self._notice(
@@ -175,9 +174,9 @@ class _View:
                 self._waiting = next(self._pictures, None)
             if self._waiting is None:
                 return None
-            t_ns, picture = self._waiting
+            t_ns, frame = self._waiting
             if self._exact and t_ns > expected_ns + NEAR_NS:
                 return None
             self._waiting = None
             if not self._exact or t_ns >= expected_ns - NEAR_NS:
-                return picture
+                return frame

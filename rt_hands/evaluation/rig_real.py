@@ -72,7 +72,7 @@ def evaluate_real(
             if len(result.frames.frames) < 2 or result.rig is None:
                 continue
             _note(figures, result, before)
-            before = result.rig.hands
+            before = result.rig.measured
             if pictures is not None and (figures.sets - 1) % PICTURE_EVERY == 0:
                 _picture(pictures / f"real_{figures.sets - 1:04d}.png", result, rig)
     return figures
@@ -87,7 +87,7 @@ def _picture(path: Path, result: Result, rig: Rig) -> None:
 
 def _note(figures: RealFigures, result: Result, before: Hands3D) -> None:
     assert result.rig is not None
-    hands = result.rig.hands
+    hands = result.rig.measured  # the others also hold hands that are gone for a moment
     figures.sets += 1
     figures.lifted += hands.present
     measured = {c: view.measured for c, view in zip(result.frames.cameras, result.views, strict=True)}

@@ -61,7 +61,8 @@ class Errors:
         self, fusion: float, views: int, state: str, hands: Hands3D, truth_mm: NDArray[np.float64]
     ) -> None:
         """Take in one scene; hands that were not found count in `found` alone."""
-        apart = np.linalg.norm(hands.points_world_mm - truth_mm, axis=1)
+        apart = _apart_mm(hands, truth_mm)
+        apart = np.where(apart.mean(1, keepdims=True) < LOST_MM, apart, np.nan).ravel()
         for kind, at in (("joints", JOINTS), ("surface", ~JOINTS), ("all", np.ones(N_POINTS, bool))):
             known = apart[at & np.isfinite(apart)]
             for key in ((fusion, views, state, kind), (fusion, views, "every", kind)):
@@ -189,12 +190,17 @@ def _measure(
                 errors.reprojection_px.setdefault(count, []).extend(apart[np.isfinite(apart)].tolist())
 
 
+def _apart_mm(hands: Hands3D, truth_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 85) distances to the truth; NaN where a hand is not given or not there."""
+    apart = np.linalg.norm(hands.points_world_mm - truth_mm, axis=1)
+    return np.asarray(apart.reshape(N_HANDS, N_HAND))
+
+
 def _note_found(
     errors: Errors, count: int, hands: Hands3D, truth_mm: NDArray[np.float64], wanted: NDArray[np.bool_]
 ) -> None:
-    apart = np.linalg.norm(hands.points_world_mm - truth_mm, axis=1).reshape(N_HANDS, N_HAND)
-    mean_mm = np.where(hands.present[:, None], apart, np.inf).mean(1)
-    near = hands.present & (mean_mm < LOST_MM)
+    mean_mm = _apart_mm(hands, truth_mm).mean(1)
+    near = mean_mm < LOST_MM
     errors.hands_mm.setdefault(count, []).extend(np.where(near, mean_mm, np.nan)[wanted].tolist())
     errors.found.setdefault(count, []).extend(near[wanted].tolist())
     errors.invented.setdefault(count, []).extend(hands.present[~wanted].tolist())

@@ -129,9 +129,9 @@ def figures(found: Array, truth: Truth) -> dict[str, float]:
     """
     error = found - truth.points
     away = np.linalg.norm(error, axis=-1)
-    given = np.isfinite(away).any(-1)
-    middle = np.nanmedian(np.where(given[..., None], away, np.inf), axis=-1)
-    hit = given & (middle < FOUND_SIZE * truth.size)
+    given, both = np.isfinite(found[..., 0]).any(-1), np.isfinite(away).any(-1)
+    middle = np.nanmedian(np.where(both[..., None], away, np.inf), axis=-1)
+    hit = both & (middle < FOUND_SIZE * truth.size)
     mean = np.nanmean(np.where(hit[..., None], away, np.inf), axis=-1)[hit & truth.counts]
     change = np.linalg.norm(error[2:] - 2 * error[1:-1] + error[:-2], axis=-1)
     steady = change[hit[2:] & hit[1:-1] & hit[:-2]]

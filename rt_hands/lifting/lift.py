@@ -71,7 +71,7 @@ def lift(
     """
     if not 0 <= fusion <= 1:
         raise InvalidInput(f"fusion is {fusion}; give 0 (RTC alone) to 1 (triangulated points alone).")
-    points_px = _stack(hands_per_view, rig)
+    points_px = np.stack([view.points_px for view in _by_view(hands_per_view, rig)])
     rig.check_depth()
     if isinstance(hands_per_view, Mapping) and len(hands_per_view) < 2:
         raise InvalidInput(
@@ -165,15 +165,28 @@ def _noise_px(points: _Points) -> NDArray[np.float64]:
 
 def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> list[Hands2D]:
     """The views' hands in the rig's order, under the names that all views together give them."""
-    points_px = _stack(hands_per_view, rig)
+    given = _by_view(hands_per_view, rig)
+    points_px = np.stack([view.points_px for view in given])
     if not plainly_agreed(points_px, _triangulate(points_px, rig).world_mm, rig):
         points_px = settle_hands(points_px, rig)
     there = np.any(np.isfinite(points_px[..., 0]).reshape(len(rig), N_HANDS, N_HAND), axis=2)
-    return [Hands2D(points_px[v], there[v]) for v in range(len(rig))]
+    return [Hands2D(points_px[v], there[v], _presence(view, points_px[v])) for v, view in enumerate(given)]
 
 
-def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> NDArray[np.float32]:
-    """(V, 170, 3) in the rig's order; views that are not given are empty."""
+def _presence(before: Hands2D, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(2,) presence of a view's hands under their new names; 0 for hands that are no more."""
+    hands = [before.hand(0), before.hand(1)]
+    presence = np.zeros(N_HANDS, np.float32)
+    for new, points in enumerate(points_px.reshape(N_HANDS, N_HAND, 3)):
+        for old in (new, 1 - new):
+            if np.isfinite(points[:, 0]).any() and np.array_equal(points, hands[old], equal_nan=True):
+                presence[new] = before.presence[old]
+                break
+    return presence
+
+
+def _by_view(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) -> list[Hands2D]:
+    """In the rig's order; views that are not given are empty."""
     if not isinstance(rig, Rig):
         raise InvalidInput(f"The rig is a {type(rig).__name__}; wanted a Rig, as formats.load_rig reads it.")
     if isinstance(hands_per_view, Mapping):
@@ -191,7 +204,7 @@ def _stack(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig) 
             raise InvalidInput(
                 f"View '{camera}' is a {type(view).__name__}; wanted its Hands2D, as a Detector gives them."
             )
-    return np.stack([h.points_px for h in hands])
+    return hands
 
 
 def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:

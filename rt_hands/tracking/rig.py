@@ -238,7 +238,9 @@ def advise(
     apart_px = middle(np.where(exchange[:, None, None], turn, stay))
     sizes_px = np.ptp(np.where(np.isnan(rigs), 0, rigs), axis=2).max(2)
     for view, frame in enumerate(frames):
-        elsewhere = apart_px[view] > ELSEWHERE * sizes_px[view]
+        # By the view's own hands above, by the rig's from here on.
+        apart = apart_px[view, ::-1] if exchange[view] else apart_px[view]
+        elsewhere = apart > ELSEWHERE * sizes_px[view]
         saw, drawn = measured[frame.camera], agreed[frame.camera]
         _advise(trackers[frame.camera], saw, drawn, bool(exchange[view]), elsewhere, frame)
 

@@ -136,7 +136,7 @@ class Tracker:
     # --- where to look ------------------------------------------------------------------------------------
 
     def plan(self, size_px: tuple[int, int], t_ns: int) -> list[Look]:
-        """The crops to read in the frame of time t_ns: (width, height) px. One in the steady state, three at most."""
+        """The crops to read in the frame of time t_ns: (width, height) px. One in the steady state."""
         if self.lapsed(t_ns):
             self.reset()
         interval_ms = 0.0 if self._last_ns is None else (t_ns - self._last_ns) * 1e-6
