@@ -19,7 +19,7 @@ from rich.table import Table
 
 from rt_hands.capture.choose import open_source
 from rt_hands.detector import Detector
-from rt_hands.errors import run_command
+from rt_hands.errors import InvalidInput, check_least, run_command
 from rt_hands.inference.cpm import Cpm, inputs_for
 from rt_hands.inference.engine import Engine, open_engine
 from rt_hands.inference.models import find_model
@@ -51,7 +51,7 @@ class Options:
     model: str = "default"
     """light (default), quality, rtc, or a path to an .onnx file."""
     precision: str = "auto"
-    """auto, float16, float32, or int8; int8 of a float file is calibrated on the pictures first."""
+    """auto, float16, float32, or int8; int8 of a float file is fitted to every other picture first."""
     max_batch: int = MAX_BATCH
     """The most crops in one call: views x hands."""
     source: str = "sample"
@@ -76,13 +76,24 @@ def main(argv: Sequence[str]) -> int:
 
 def build(options: Options, runtime: Runtime, console: Console) -> int:
     """All of the command, on a GPU and TensorRT that were found."""
+    for name, value in (
+        ("--max-batch", options.max_batch),
+        ("--frames", options.frames),
+        ("--runs", options.runs),
+    ):
+        check_least(name, value)
     path = _model_path(options.model)
     float_engine = open_engine(path, "onnxruntime", quiet=True)
     wants_pictures = is_cpm(float_engine) and (options.check or options.precision == "int8")
     batches = _batches(options, Cpm(float_engine), console) if wants_pictures else []
     model = path
     if options.precision == "int8" and choose_precision(path, "auto") != "int8":
-        model = _quantised(path, batches, console)
+        if len(batches) < 2:
+            raise InvalidInput(
+                f"8 bits are fitted on pictures of hands, and {path.name} is no CPM or has too few."
+            )
+        # Half of the pictures for the fit, the others for the comparison.
+        model, batches = _quantised(path, batches[::2], console), batches[1::2]
     with _bars(console) as progress:
         engine = TensorRtEngine(
             model, None, options.precision, options.max_batch,

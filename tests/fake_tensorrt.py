@@ -217,6 +217,9 @@ class _Config:
     def get_timing_cache(self) -> Any:
         return self.cache
 
+    def clear_flag(self, flag: Any) -> None:
+        self.trt.flags_set.append(f"no {flag.name}")
+
     def set_flag(self, flag: Any) -> None:
         self.trt.flags_set.append(flag.name)
 

@@ -82,6 +82,20 @@ def test_command_builds_and_reports_distances(standin_path, pictures, cache):
     assert trt.builds == 2, "the command builds anew each time"
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"runs": 0}, "--runs is 0"),
+        ({"max_batch": 0}, "--max-batch is 0"),
+        ({"frames": 0}, "--frames is 0"),
+        ({"model": "rtc", "precision": "int8"}, "rtc.onnx is no CPM or has too few"),
+    ],
+)
+def test_what_cannot_be_built_is_told_before_the_work(options, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        build(Options(**options), Runtime(GPU, FakeTrt(), NumpyDevice), Console())
+
+
 def test_comparison_sees_a_moved_point(standin_path, pictures):
     engine = open_engine(standin_path, "onnxruntime", threads=1, quiet=True)
 

@@ -342,6 +342,13 @@ def test_commands_from_picture_folders(tmp_path: Path, capsys: pytest.CaptureFix
     assert "still good" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match=r"rig.toml is there already"):
         main(with_lenses)
+    with pytest.raises(InvalidInput, match=r"board.toml is there already"):  # never over the board's own file
+        main([*arguments[:-1], str(tmp_path)])
+    third = Rig((*Rig.load(tmp_path / "out" / "rig.toml"), replace(small.cameras[0], id="unseen")))
+    third.save(tmp_path / "three.toml")
+    assert main(["check", str(tmp_path / "three.toml"), str(tmp_path / "in"), *common]) == 1
+    said = capsys.readouterr().out
+    assert "not checked: unseen" in said and "still good" not in said
 
 
 def test_refused_command_leaves_no_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,8 @@ def test_caliscopes_charuco_file(tmp_path: Path) -> None:
         CHARUCO + 'units = "inch"\naruco_scale = 0.75\nsquare_size_override_cm = 5.4\ninverted = true\n'
     )
     assert Board.load(path) == Board(4, 5, 54.0, 40.5, "DICT_4X4_1000", True)
+    path.write_text(CHARUCO + 'units = "inch"\naruco_scale = 0.75\nsquare_size_overide_cm = 5.25\n')
+    assert Board.load(path).square_mm == 52.5  # as Caliscope spelt it for years
     path.write_text(CHARUCO + 'units = "inch"\naruco_scale = 0.75\ninverted = false\n')
     assert Board.load(path).square_mm == pytest.approx(25.4 * 8.5 / 4)  # the narrower way
 
@@ -166,3 +168,5 @@ def test_board_command_writes_and_does_not_overwrite(tmp_path: Path) -> None:
     assert Board.load(tmp_path / "mine.toml") == Board(5, 4, legacy_pattern=False)
     with pytest.raises(InvalidInput, match="is there already"):
         main(arguments)
+    with pytest.raises(InvalidInput, match="is a folder; give the files' name"):
+        main(["board", "--out", "."])

@@ -123,13 +123,18 @@ def no_network(monkeypatch, moments):
 
 
 def test_command_writes_the_refined_rig(rig, no_network, tmp_path, capsys):
-    nudged(rig, "cam_right", 3.0, 20.0).save(tmp_path / "old.toml")
+    absent = replace(rig.cameras[0], id="absent")
+    Rig((absent, *nudged(rig, "cam_right", 3.0, 20.0))).save(tmp_path / "old.toml")
     out = tmp_path / "new.toml"
     arguments = [str(sample_dir()), "--rig", str(tmp_path / "old.toml"), "--out", str(out)]
     assert command.main(arguments) == 0
     text = capsys.readouterr().out
     assert "refined" in text and "px before" in text
     assert errors(Rig.load(out), rig)[1] < 1.0
+    assert Rig.load(out).ids == (
+        "absent",
+        *rig.ids,
+    )  # cameras that are not in the recording stay as they were
     with pytest.raises(InvalidInput, match="is there already"):
         command.main(arguments)
 

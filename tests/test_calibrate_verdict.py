@@ -107,7 +107,15 @@ def test_every_camera_must_see_the_board() -> None:
     assert "cam_1: no picture shows the board. Check columns, rows, dictionary" in reasons(blind)
 
 
+def test_a_camera_without_pictures_is_named() -> None:
+    outcome = judge(exact(), cameras=(*exact().cameras, "cam_c"))
+    assert outcome.verdict.reasons == ("cam_c: it gave no picture.",) and outcome.calibration is None
+
+
 def test_known_distances_name_cameras_that_are_there() -> None:
     assert known_distances([("a", "b", 842.0)], ("b", "a")) == {("a", "b"): 842.0}
     with pytest.raises(InvalidInput, match="--distance names a camera '0'; the cameras are video0, video2"):
         known_distances([("0", "video2", 842.0)], ("video0", "video2"))
+    for pair in (("a", "a", 800.0), ("a", "b", 0.0), ("a", "b", float("nan"))):
+        with pytest.raises(InvalidInput, match="wants two cameras and the mm between them"):
+            known_distances([pair], ("a", "b"))

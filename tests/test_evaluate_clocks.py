@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_lift import hands_mm, ring_rig
 
 from rt_hands import InvalidInput, Rig
+from rt_hands.evaluation import clocks
 from rt_hands.evaluation.clocks import Path2D, estimate_offsets
 from rt_hands.layout import JOINT_ORDERS
 
@@ -66,3 +71,40 @@ def test_a_short_recording_is_refused() -> None:
     short = paths(rig, dict.fromkeys(rig.ids, 0.0), 30, noise_px=0, seconds=0.3)
     with pytest.raises(InvalidInput, match="moments show hands in two views"):
         estimate_offsets(short, rig)
+
+
+@pytest.mark.parametrize("fault", ["blind", "out of reach"])
+def test_a_camera_that_cannot_be_measured_is_unsure_and_misleads_no_other(fault: str) -> None:
+    rig, truth = ring_rig(3), {"cam_0": 0.0, "cam_1": 330.0, "cam_2": 60.0}
+    seen = paths(rig, truth, 30, noise_px=3)
+    if fault == "blind":
+        seen["cam_1"] = Path2D(seen["cam_1"].t_ms, np.full_like(seen["cam_1"].points_px, np.nan))
+    found = estimate_offsets(seen, rig)
+    assert set(found.sure_ms) == {"cam_0", "cam_2"} and found.std_ms["cam_1"] == np.inf
+    assert found.offset_ms["cam_2"] == pytest.approx(60, abs=4)
+
+
+def test_two_cameras_out_of_reach_of_each_other_are_unsure() -> None:
+    rig = ring_rig(2)
+    assert set(estimate_offsets(paths(rig, {"cam_0": 0.0, "cam_1": 330.0}, 30, noise_px=3), rig).sure_ms) == {
+        "cam_0"
+    }
+
+
+def test_offsets_are_written_against_the_rigs_own_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = ring_rig(3).with_clock_offsets({"cam_0": 5.0, "cam_1": 40.0, "cam_2": 7.0})
+    rig.save(tmp_path / "old.toml")
+    found = clocks.Clocks({"cam_1": 0.0, "cam_2": 60.0}, {"cam_1": 0.0, "cam_2": 2.0}, 9.0, 3.0)
+    monkeypatch.setattr(clocks, "estimate_offsets", lambda *_: found)
+    monkeypatch.setattr(clocks, "Pipeline", lambda *_, **__: [])
+    monkeypatch.setattr(clocks.Cpm, "load", staticmethod(lambda *_: SimpleNamespace(close=lambda: None)))
+    source = nullcontext(SimpleNamespace(length=0, cameras=("cam_1", "cam_2")))
+    monkeypatch.setattr(clocks, "open_source", lambda *_, **__: source)
+    words = ["--rig", str(tmp_path / "old.toml"), "--source", "x", "--out", str(tmp_path / "new.toml")]
+    assert clocks.main(words) == 0
+    new = Rig.load(tmp_path / "new.toml")
+    assert new.clock_offset_ms == {"cam_0": 5.0, "cam_1": 40.0, "cam_2": 100.0}
+    with pytest.raises(InvalidInput, match="new.toml is there already"):
+        clocks.main(words)

@@ -50,9 +50,17 @@ def test_jitter_is_that_of_the_still_part() -> None:
     assert video.figures(points, present, None)["still_step_px"] == pytest.approx(0.3 * 2**0.5, rel=1e-6)
 
 
+def test_the_ends_of_a_video_are_no_stiller_than_they_are() -> None:
+    points, present = track(80)
+    step = np.where(np.abs(np.arange(80) - 40) < 15, 9.0, 10.0)
+    points[:, 0] = BOX + np.cumsum(step)[:, None, None] * [1, 0]
+    assert video.figures(points, present, None)["still_step_px"] == pytest.approx(9.0, abs=0.05)
+
+
 def test_distance_is_a_share_of_the_teachers_box() -> None:
     points, present = track(3)
     teacher = points[:, 0, :21] + [0, 7.0]
+    teacher[1] = np.nan  # a frame in which the teacher lost it
     size = np.ptp(teacher[0], axis=0).max()
     assert video.figures(points, present, teacher)["distance_mean"] == pytest.approx(7 / size)
 

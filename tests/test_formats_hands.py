@@ -128,7 +128,13 @@ def test_a_size_that_is_none_is_a_sentence(tmp_path: Path, size: str) -> None:
 
 def test_coco_names_the_pictures_that_there_are(tmp_path: Path) -> None:
     export_hands(tmp_path / "h.json", pictures(), size_px=(384, 300))
-    images = json.loads((tmp_path / "h.json").read_text())["images"]
+    written = json.loads((tmp_path / "h.json").read_text())
+    images, annotations = written["images"], written["annotations"]
+    assert [(a["id"], a["image_id"]) for a in annotations] == [
+        (1, 0),
+        (2, 1),
+        (3, 2),
+    ]  # 0 is no id to pycocotools
     assert [i["file_name"] for i in images] == ["00000_0.jpg", "00001_0.jpg", "a/000002.jpg"]
     assert [(i["width"], i["height"]) for i in images] == [(84, 60), (384, 300), (384, 300)]
 
@@ -149,8 +155,9 @@ def test_c3d_as_its_own_library_reads_it(tmp_path: Path) -> None:
     assert tuple(file["parameters"]["POINT"]["LABELS"]["value"]) == POINT_NAMES
     assert file["parameters"]["POINT"]["UNITS"]["value"] == ["mm"]
     assert file["parameters"]["POINT"]["RATE"]["value"][0] == pytest.approx(30.0, abs=1e-3)
-    points = file["data"]["points"]
+    points, residuals = file["data"]["points"], file["data"]["meta_points"]["residuals"][0]
     assert points.shape == (4, N_POINTS, 5) and np.isnan(points[:3, :, 2]).all()
+    np.testing.assert_array_equal(residuals < 0, np.isnan(points[0]))  # C3D's own mark of an invalid point
     for slot, sample in zip((0, 1, 3, 4), before, strict=True):
         np.testing.assert_allclose(
             points[:3, :, slot], sample.hands.points_world_mm.T, rtol=1e-6

@@ -261,6 +261,18 @@ def test_one_camera_of_opencvs_calibration_sample(tmp_path: Path) -> None:
     np.testing.assert_array_equal(r["webcam"].cam_from_world, np.eye(4))
 
 
+@pytest.mark.parametrize("line", ["distortion_model: equidistant", "fisheye_model: 1"])
+def test_fisheye_lenses_of_opencv_and_ros_are_refused(tmp_path: Path, line: str) -> None:
+    k = MATRIX.format(r=3, c=3, d="[500., 0., 320., 0., 510., 240., 0., 0., 1.]")
+    text = f"%YAML:1.0\n---\nimage_width: 640\nimage_height: 480\n{{line}}\ncamera_matrix: {k}"
+    with pytest.raises(
+        InvalidInput, match="Camera 'cam': the lens model is (equidistant|fisheye); known: plumb_bob"
+    ):
+        load_rig(saved(tmp_path, "cam.yml", text.format(line=line)))
+    for harmless in ("distortion_model: plumb_bob", "fisheye_model: 0"):
+        assert load_rig(saved(tmp_path, "cam.yml", text.format(line=harmless))).ids == ("cam",)
+
+
 def interhand(folder: Path, captures: tuple[str, ...], centre: list[float]) -> Path:
     one = {
         "campos": {"400002": [100.0, 0, 0], "400010": [0.0, 0, 0]},

@@ -83,6 +83,16 @@ def test_parts_come_back_as_written(tmp_path: Path) -> None:
     assert np.isnan(dense[0, :, 0]).all() and (dense[0, :, 2] == 0).all()
 
 
+def test_training_takes_whole_hands_of_its_own_split_alone(tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    for name, known in (("train_a", range(21)), ("train_b", range(1, 21)), ("val_c", range(21))):
+        cv2.imwrite(str(tmp_path / "crops" / f"{name}.jpg"), np.zeros((8, 8, 3), np.uint8))
+        label = pseudo_label.blank(f"crops/{name}.jpg")
+        label.points_px[list(known)] = 4.0
+        pseudo_label.write_part(tmp_path / f"interhand_{name}.npz", [label])
+    assert [p.name for p in pseudo_label.labelled_pictures(tmp_path)] == ["crops/train_a.jpg"]
+
+
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="pseudo_label real"):
         list(pseudo_label.read_parts(tmp_path))

@@ -83,7 +83,8 @@ def test_runs_every_batch_through_checked_graphs(small, typed, precision, atol):
     assert sorted(engine.replays()) == [1, 2, 4]
     flag = trt.NetworkDefinitionCreationFlag
     assert trt.network_flags == 1 << int(flag.STRONGLY_TYPED if typed else flag.EXPLICIT_BATCH)
-    assert trt.flags_set == ([] if typed else (["FP16"] if precision == "float16" else []) + ["tactics 0x18"])
+    is_half = precision == "float16"
+    assert trt.flags_set == (["no TF32"] * (not is_half) if typed else ["FP16"] * is_half + ["tactics 0x18"])
     engine.close()
 
 

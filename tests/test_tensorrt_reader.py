@@ -96,6 +96,21 @@ def test_larger_pictures_grow_the_staging_and_record_anew(reader):
     assert len(reader(jobs_of(1) * 3)[0]) == 3
 
 
+def test_a_picture_too_large_for_the_memory_leaves_the_reader_as_it_was(reader, monkeypatch):
+    before, cuda = reader([jobs_of(1)[0]])[0], reader.engine.cuda
+
+    def full(shape, dtype):
+        raise InvalidInput("out of memory")
+
+    large = [(np.zeros((1440, 2560, 3), np.uint8), Crop(0, 0, 1280))]
+    monkeypatch.setattr(cuda, "pinned", full)
+    with pytest.raises(InvalidInput, match="out of memory"):
+        reader(large)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(reader([jobs_of(1)[0]])[0], before)
+    reader(large)
+
+
 def test_missing_kernels_name_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "_FOLDER", tmp_path)
     with pytest.raises(MissingPart, match="built without nvcc"):

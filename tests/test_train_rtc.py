@@ -185,6 +185,11 @@ def test_pool_is_kept_and_reused(tmp_path: Path) -> None:
     first = draw_pool(Counting(), 100, tmp_path / "pool.npy")
     second = draw_pool(Counting(), 100, tmp_path / "pool.npy")
     assert Counting.calls == 1
+    draw_pool(Counting(), 100, tmp_path / "pool.npy", start=3)  # other hands
+    other = Counting()
+    other.seed = 4
+    draw_pool(other, 100, tmp_path / "pool.npy", start=3)
+    assert Counting.calls == 3
     np.testing.assert_array_equal(first.rows, second.rows)
 
 

@@ -164,7 +164,7 @@ def _from_table(data: dict[str, Any]) -> Board:
 def _from_caliscope(data: dict[str, Any]) -> Board:
     """Squares from the measured override in cm, else from the printed board's size."""
     columns, rows = _typed(data, "columns", int), _typed(data, "rows", int)
-    square_cm = data.get("square_size_override_cm")
+    square_cm = data.get("square_size_override_cm", data.get("square_size_overide_cm"))  # so until late
     if square_cm in (None, "null"):
         cm = _CM_PER.get(str(data.get("units")))
         if cm is None or columns < 1 or rows < 1:

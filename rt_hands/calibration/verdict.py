@@ -140,12 +140,17 @@ def _lens(cal: Calibration) -> Verdict:
 
 
 def _errors(cal: Calibration) -> Verdict:
-    width = max(s[0] for s in cal.seen.sizes_px.values())
-    limits = (GOOD_RMS_WIDTHS * width, WORST_RMS_WIDTHS * width)
+    widths = {camera: size[0] for camera, size in cal.seen.sizes_px.items()}
     parts = [
-        _graded(rms, *limits, f"{c}: the fit misses the corners by {rms:.2f} px (rms).")
+        _graded(
+            rms,
+            GOOD_RMS_WIDTHS * widths[c],
+            WORST_RMS_WIDTHS * widths[c],
+            f"{c}: the fit misses the corners by {rms:.2f} px (rms).",
+        )
         for c, rms in cal.rms_px.items()
     ]
+    limits = (GOOD_RMS_WIDTHS * max(widths.values()), WORST_RMS_WIDTHS * max(widths.values()))
     if len(cal.seen.cameras) > 1:
         px, mm = cal.held.rms_px, cal.held.rms_mm
         parts.append(_graded(px, *limits, f"Corners held out of the fit are {px:.2f} px off (rms)."))

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from rt_hands.capture.session_info import TIME_BASE
+from rt_hands.errors import MissingPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,7 @@ class Encoder:
         return " ".join([self.name, *(f"{key} {value}" for key, value in self.options.items())])
 
 
-SOFTWARE: Final = (
-    Encoder("libx264", {"preset": "veryfast", "crf": "20", "bf": "0"}),
-    Encoder("mpeg4", {"qscale": "3"}),
-)
+SOFTWARE: Final = Encoder("libx264", {"preset": "veryfast", "crf": "20", "bf": "0"})
 """veryfast keeps up with 720p30 on half a core."""
 HARDWARE: Final = (
     Encoder("h264_nvenc", {"preset": "p3", "rc": "constqp", "qp": "20", "bf": "0", "delay": "0"}),
@@ -41,8 +39,12 @@ HARDWARE: Final = (
 
 
 def software_encoder() -> Encoder:
-    """The first software encoder that this build of PyAV has."""
-    return next(encoder for encoder in SOFTWARE if encoder.name in av.codecs_available)
+    """The one that PyAV's packages have; raises MissingPart for a build without it."""
+    if SOFTWARE.name not in av.codecs_available:
+        raise MissingPart(
+            f"This build of PyAV has no {SOFTWARE.name}, which writes videos: pip install --force av."
+        )
+    return SOFTWARE
 
 
 def capture_encoder(cameras: int) -> Encoder:
@@ -55,11 +57,9 @@ def capture_encoder(cameras: int) -> Encoder:
     if hardware is not None:
         return hardware
     software = software_encoder()
-    if software.name != "libx264":
-        return software
     threads = max(1, (os.cpu_count() or 1) // cameras)
     return Encoder(
-        "libx264",
+        software.name,
         {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "bf": "0", "threads": str(threads)},
     )
 

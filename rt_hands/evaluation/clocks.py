@@ -8,7 +8,7 @@ calibrated by other programs, whose files know no offsets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,7 +23,7 @@ from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.offsets import read_offsets
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_target
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import JOINT_ORDERS
@@ -92,7 +92,8 @@ class Clocks:
 def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
     """The offsets, against the first camera, that make the rays of moving hands meet best.
 
-    Raises InvalidInput where the views have too few moments in common.
+    A camera that shares too few moments with the others, or whose best offset lies at the end of the reach, has an
+    infinite std and no say in the others' offsets. Raises InvalidInput where the views have too few moments in common.
     """
     cameras = list(paths)
     rig = rig.subset(cameras)
@@ -110,9 +111,15 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
             f"Only {int(np.isfinite(start).sum())} moments show hands in two views; {LEAST_MOMENTS} are needed. "
             "Record hands that move, in view of all cameras."
         )
+    blind = [v for v in range(1, len(cameras)) if cost.moments_of(v) < LEAST_MOMENTS]
     for _ in range(ROUNDS):
-        for v in range(1, len(cameras)):
+        for v in set(range(1, len(cameras))).difference(blind):
             chosen[v] = int(np.argmin([np.nanmean(c) for c in cost.along(chosen, v)]))
+    out = [cameras[v] for v in range(1, len(cameras)) if v in blind or chosen[v] in (0, len(grid) - 1)]
+    if out and len(out) < len(cameras) - 1:
+        rest = estimate_offsets({c: path for c, path in paths.items() if c not in out}, rig)
+        unsure = dict.fromkeys(out, np.inf)
+        return replace(rest, offset_ms=rest.offset_ms | dict.fromkeys(out, 0.0), std_ms=rest.std_ms | unsure)
     offsets, stds = {cameras[0]: 0.0}, {cameras[0]: 0.0}
     for v in range(1, len(cameras)):
         curves = np.array(cost.along(chosen, v))
@@ -120,7 +127,7 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
         parts = np.array_split(curves[:, seen], BLOCKS, axis=1)
         blocks = [_lowest(part.mean(1), grid) for part in parts]
         offsets[cameras[v]] = _lowest(np.nanmean(curves, axis=1), grid)
-        stds[cameras[v]] = float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))
+        stds[cameras[v]] = np.inf if out else float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))
     return Clocks(offsets, stds, float(np.nanmean(start)), float(np.nanmean(cost(chosen))))
 
 
@@ -149,6 +156,11 @@ class _Cost:
         counted = np.isfinite(miss)
         total = np.where(counted, miss, 0).sum((0, 2))
         return np.asarray(total / np.where(counted.any((0, 2)), counted.sum((0, 2)), np.nan), np.float64)
+
+    def moments_of(self, view: int) -> int:
+        """In how many moments a view and another know the same joint."""
+        others = np.any([known for v, known in enumerate(self._known) if v != view], axis=0)
+        return int((self._known[view] & others).any(1).sum())
 
     def along(self, chosen: NDArray[np.int64], view: int) -> list[NDArray[np.float64]]:
         """The cost at every shift of one view."""
@@ -224,6 +236,9 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.evaluate clocks", description=Options.__doc__
     )
+    check_target(options.out)
+    if options.out is not None and options.out.exists():
+        raise InvalidInput(f"{options.out} is there already. Give --out another name.")
     rig = load_rig(options.rig).with_clock_offsets(read_offsets(options.clock_offset_ms))
     cpm = Cpm.load(options.model, options.engine, options.threads)
     results = []
@@ -242,7 +257,9 @@ def main(argv: Sequence[str]) -> int:
     found = estimate_offsets(_in_order(read_paths(results, rig.clock_offset_ms), rig), rig)
     _print(found)
     if options.out is not None:
-        rig.with_clock_offsets(found.sure_ms).save(options.out)
+        # The first camera of the recording need not be the rig's first, whose clock the others are told against.
+        own_ms = rig.clock_offset_ms[next(iter(found.offset_ms))]
+        rig.with_clock_offsets({c: own_ms + ms for c, ms in found.sure_ms.items()}).save(options.out)
     return 0
 
 

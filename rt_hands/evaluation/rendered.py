@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from rt_hands.inference.cpm import inputs_for
 from rt_hands.inference.engine import Engine
 from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
-from rt_hands.paths import cache_dir
+from rt_hands.paths import cache_dir, data_dir
 
 TABLE_PX = 224  # the source states its errors at this picture size
 PICTURE_PX = 368
@@ -39,8 +40,9 @@ class RenderedSet:
 def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77) -> RenderedSet:
     """Pictures of a case: sprites of that split over backgrounds, as the detector's crops show hands.
 
-    The sprites are rendered once and kept in `folder` (the user's cache by default); needs the synth extra. Their
-    seed is not the training data's, so that train subjects come in new poses, too.
+    The sprites are rendered once for each state of the data engine and its skins, and kept in `folder` (the user's
+    cache by default); needs the synth extra. Their seed is not the training data's, so that train subjects come in new
+    poses, too.
     """
     from rt_hands.synth import sprites
     from rt_hands.training.compose import sprite_sample
@@ -49,12 +51,23 @@ def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77)
 
     split, hands = case
     backgrounds = load_backgrounds()
-    shards_folder = (folder or cache_dir() / "evaluation-sprites") / f"{split}-{hands}"
+    shards_folder = (folder or cache_dir() / "evaluation-sprites") / f"{split}-{hands}-{_engine_state()}"
     sprites.write(shards_folder, count, seed, hands, split, processes=1)
     packed = [s for _, s in sprites.shards.read_samples(sprites.shards.shard_paths(shards_folder))][:count]
     rng = np.random.default_rng([seed, CASES.index(case)])
     made = [sprite_sample(unpack(s), None, PICTURE_PX, backgrounds, rng, effects=False) for s in packed]
     return RenderedSet(np.array([m.image for m in made]), np.array([m.points for m in made]))
+
+
+def _engine_state() -> str:
+    """Digest of the data engine's sources and of the skins that it finds."""
+    from rt_hands import synth
+
+    parts = sorted(path for path in Path(synth.__file__).parent.iterdir() if path.suffix in (".py", ".csv"))
+    data = data_dir()
+    skins = sorted(path.name for path in (data / "skins").rglob("*")) if data is not None else []
+    state = b"".join(path.read_bytes() for path in parts) + "\n".join(skins).encode()
+    return hashlib.sha256(state).hexdigest()[:12]
 
 
 def cpm_points(engine: Engine, batch: int = 8) -> Points:

@@ -123,7 +123,8 @@ def still_step_px(points: Array, present: NDArray[np.bool_]) -> float:
         return float("nan")
     # Slow motion is judged over half a second, so that jitter itself does not choose the frames.
     width = min(15, len(steps))
-    pace = np.convolve(steps, np.ones(width) / width, mode="same")
+    window = np.ones(width)
+    pace = np.convolve(steps, window, mode="same") / np.convolve(np.ones(len(steps)), window, mode="same")
     return float(steps[pace <= np.quantile(pace, STILL_SHARE)].mean())
 
 
@@ -140,6 +141,8 @@ def figures(points: Array, present: NDArray[np.bool_], teacher: Array | None) ->
         "still_step_px": still_step_px(points[:, side], present[:, side]),
     }
     there = present[:, side]
+    if teacher is not None:
+        there = there & np.isfinite(teacher).all((1, 2))
     if teacher is not None and there.any():
         away = distances(points[there, side, :N_JOINTS], teacher[there])
         report["distance_mean"], report["distance_median"] = float(away.mean()), float(np.median(away))
@@ -172,6 +175,8 @@ def main(argv: Sequence[str]) -> int:
     console = Console()
     check_target(options.json)
     check_target(options.sheet)
+    if options.sheet is not None and not cv2.haveImageWriter(str(options.sheet)):
+        raise InvalidInput(f"--sheet {options.sheet} is no name of a picture; give a .png or .jpg.")
     check_least("--frames", options.frames)
     check_least("--first", options.first, 0)
     if options.joints is not None:

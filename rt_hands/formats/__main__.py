@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rt_hands.camera import Rig
 from rt_hands.capture.offsets import in_words
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, check_target, run_command
 from rt_hands.formats.hands import HandsSample, export_hands, is_3d, load_hands
 from rt_hands.formats.rigs import FORMATS, find_format, load_rig, recognise, save_rig
 
@@ -98,6 +98,7 @@ def _resized(rig: Rig, size_px: tuple[int, int]) -> Rig:
 
 def _check_there(target: Path, overwrite: bool) -> None:
     """Raise InvalidInput for a file that may not be replaced: unasked any, and never what `process` noted."""
+    check_target(target)
     if _is_record(target):
         raise InvalidInput(
             f"{target} is what `process` noted of its table (network, filled gaps), so it isn't replaced; "

@@ -55,6 +55,8 @@ def write(path: Path, samples: Sequence[HandsSample]) -> None:
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
     file["parameters"]["POINT"]["LABELS"]["value"] = list(POINT_NAMES)
     file["data"]["points"] = points
+    residuals = np.where(np.isnan(points[:1]).any(0), -1.0, 0.0)
+    file["data"]["meta_points"]["residuals"] = residuals[None]
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "hands.c3d"
         file.write(str(whole))

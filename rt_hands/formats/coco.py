@@ -43,7 +43,7 @@ def _annotation(number: int, hands: Hands2D) -> dict[str, Any]:
     box = _box(flat)
     surface = np.delete(hands.points_px, [h * N_HAND + j for h in (0, 1) for j in range(N_JOINTS)], axis=0)
     return {
-        "id": number,
+        "id": number + 1,  # 0 is "no match" to pycocotools
         "image_id": number,
         "category_id": 1,
         "iscrowd": 0,

@@ -22,6 +22,8 @@ from rt_hands.formats.document import Document
 from rt_hands.formats.options import ReadOptions
 
 _STAND_IN: Final = "rt_hands_camera_"
+_LENSES = ("plumb_bob", "rational_polynomial", "radtan")
+"""ROS's names of OpenCV's pinhole model; its `equidistant` is a fisheye, whose four terms mean other things."""
 _K = ("camera_matrix", "Camera_Matrix", "K")
 _DISTORTION = ("distortion_coefficients", "Distortion_Coefficients", "dist_coeffs", "D")
 
@@ -61,6 +63,10 @@ def read(document: Document, options: ReadOptions) -> Rig:
             raise InvalidInput(f"Camera {i} is not a table.")
         alone = document.path.stem if len(tables) == 1 else f"cam_{i}"
         name = str(table.get("name", table.get("camera_name", alone)))
+        is_fisheye = str(table.get("fisheye_model", 0)) != "0"
+        model = str(table.get("distortion_model", "fisheye" if is_fisheye else _LENSES[0]))
+        if model not in _LENSES:
+            raise InvalidInput(f"Camera '{name}': the lens model is {model}; known: {', '.join(_LENSES)}.")
         r, t, k = table.get("R"), table.get("T"), _first(table, _K)
         if (r is None or t is None) and (len(tables) > 1 or (r is None) != (t is None)):
             raise InvalidInput(f"Camera '{name}': R or T, its place in the rig, is missing.")

@@ -247,7 +247,8 @@ class DeviceStream:
         """Affines (B, 2, 3): for a share of samples a close look at one hand that is there, as `compose` has it."""
         there = torch.isfinite(points[:, :, 0, 0])
         chance = self._uniform(0, 1, self.count, N_HANDS) * there
-        hand = torch.nan_to_num(points[torch.arange(self.count, device=self.device), chance.argmax(1)])
+        hand = points[torch.arange(self.count, device=self.device), chance.argmax(1)]
+        hand = torch.nan_to_num(torch.where(torch.isfinite(hand), hand, hand[:, :1]))
         up = hand[:, MIDDLE_MCP] - hand[:, 0]
         sigma = torch.where(self._uniform(0, 1, self.count) < 0.15, 0.5, 0.15)
         turn = -torch.atan2(up[:, 0], -up[:, 1]) + sigma * self._normal(1, self.count)

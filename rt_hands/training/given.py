@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, NOT_GIVEN
+from rt_hands.training.compose import MIDDLE_MCP
 from rt_hands.training.targets import Batch
 
 SHIFT: Final = 0.02
@@ -36,7 +37,6 @@ POSED_SHARE: Final = 0.3
 FALSE_SHARE: Final = 0.08
 """Of hands that are not there: they are told the other hand's joints, somewhere about it."""
 _ALONG: Final = (0.0, 0.3, 0.6, 1.0)
-MIDDLE_KNUCKLE: Final = 9
 LARGEST_TURN: Final = 1.5
 """A lent finger is scaled with the palm, seen end-on in one of the hands, no further than this."""
 
@@ -92,7 +92,7 @@ def posed_otherwise(joints: Tensor) -> Tensor:
     """
     lender = joints.roll(1, 0)
     own, theirs = (torch.view_as_complex(j.float().contiguous()) for j in (joints, lender))
-    palm, lent = own[..., MIDDLE_KNUCKLE] - own[..., 0], theirs[..., MIDDLE_KNUCKLE] - theirs[..., 0]
+    palm, lent = own[..., MIDDLE_MCP] - own[..., 0], theirs[..., MIDDLE_MCP] - theirs[..., 0]
     usable = lent.abs() > 0.1 * palm.abs()
     turn = torch.where(
         usable, palm / torch.where(usable, lent, torch.ones_like(lent)), torch.zeros_like(palm)

@@ -25,6 +25,7 @@ from rt_hands.errors import InvalidInput, run_command
 from rt_hands.evaluation.labels import is_trusted, read_labels, real_folder, usual_bone_lengths
 from rt_hands.layout import HANDS, N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
 from rt_hands.lifting.rtc import Rtc
+from rt_hands.training.compose import MIDDLE_MCP
 from rt_hands.training.dense_fit import dense_points
 from rt_hands.training.pictures import Picture
 
@@ -106,14 +107,16 @@ def write_part(path: Path, labels: list[Labelled]) -> None:
     partial.replace(path)
 
 
-def read_parts(folder: Path) -> Iterator[Labelled]:
-    """All labels under a folder."""
+def read_parts(folder: Path, *without: str) -> Iterator[Labelled]:
+    """All labels under a folder, but those of files that match a pattern of `without`."""
     paths = sorted(p for p in folder.rglob("*.npz") if not p.name.endswith(".part.npz"))
     if not paths:
         raise InvalidInput(
             f"No pseudo-labels in '{folder}'. Make some: python -m rt_hands.training.pseudo_label real"
         )
     for path in paths:
+        if any(path.match(pattern) for pattern in without):
+            continue
         with np.load(path, allow_pickle=False) as part:
             yield from (
                 Labelled(str(f), p, t, s)
@@ -133,13 +136,20 @@ def dense_by_file(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def labelled_pictures(folder: Path) -> list[Picture]:
-    """The crops that were saved with their labels (rig, interhand), as training pictures."""
+    """The crops that were saved with their labels (rig, interhand), as training pictures.
+
+    Those of InterHand2.6M's other splits are left out, and hands without a wrist or middle knuckle, by which close
+    looks are turned.
+    """
     found = []
-    for label in read_parts(folder):
+    for label in read_parts(folder, "interhand_val_*", "interhand_test_*"):
         if (folder / label.file).is_file():
             points = label.points_px.reshape(N_HANDS, N_HAND, 2)
             trust = label.trust.reshape(N_HANDS, N_HAND)
-            present = np.asarray(np.isfinite(points[:, :N_JOINTS, 0]).any(1))
+            known = np.isfinite(points[:, :N_JOINTS, 0])
+            present = np.asarray(known.any(1))
+            if not known[present][:, [0, MIDDLE_MCP]].all():
+                continue
             found.append(
                 Picture(np.fromfile(folder / label.file, np.uint8), points, trust, present, label.file)
             )

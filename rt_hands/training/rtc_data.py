@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from rt_hands.layout import N_JOINTS, N_SURFACE
 from rt_hands.lifting.canonical import Floats, canonicalise
+from rt_hands.paths import write_atomically
 
 _CHUNK: Final = 2048
 _COLUMNS: Final = 3 * N_JOINTS + 3 * N_SURFACE + N_SURFACE
@@ -70,10 +73,14 @@ class Pool:
 
 
 def draw_pool(sampler: Sampler, size: int, path: Path | None = None, start: int = 0) -> Pool:
-    """Draw `size` samples, with a progress bar; with a path, keep them there as .npy and reuse what is there."""
-    if path is not None and path.exists():
+    """Draw `size` samples, with a progress bar; with a path, keep them there as .npy and reuse what is there.
+
+    A pool of another sampler (its split, seed) or start is drawn anew: what it is of lies beside it, as .json.
+    """
+    state = json.dumps([getattr(sampler, name, None) for name in ("split", "seed")] + [start])
+    if path is not None and path.exists() and path.with_suffix(".json").is_file():
         kept = np.load(path, mmap_mode="r")
-        if kept.shape == (size, _COLUMNS):
+        if kept.shape == (size, _COLUMNS) and path.with_suffix(".json").read_text() == state:
             return Pool(kept)
     rows = np.empty((size, _COLUMNS), np.float32)
     for i in track(range(0, size, _CHUNK), description="sampling hands", disable=size <= _CHUNK):
@@ -83,7 +90,10 @@ def draw_pool(sampler: Sampler, size: int, path: Path | None = None, start: int 
         rows[i : i + n] = np.concatenate([np.asarray(p, np.float32).reshape(n, -1) for p in parts], axis=1)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, rows)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, rows)
+        partial.replace(path)
+        write_atomically(path.with_suffix(".json"), state.encode())
     return Pool(rows)
 
 

@@ -178,6 +178,12 @@ class Team:
                 torch.cuda.set_device(self.device)
             distributed.init_process_group("nccl" if gpu else "gloo")
 
+    def share(self, network: nn.Module) -> None:
+        """Give all processes the first one's weights, in place."""
+        if self.size > 1:
+            for tensor in network.state_dict().values():
+                distributed.broadcast(tensor, 0)
+
     def average(self, network: nn.Module, stop: bool) -> bool:
         """Average the gradients of all processes, in place; gives whether any of them wants to stop."""
         if self.size == 1:
@@ -334,6 +340,7 @@ class Trainer:
             images = as_input(next(batches).image).to(self.device)
             weights = checkpoint.weights_of_onnx(self.settings.init)
             checkpoint.init_from_folded(self.network, weights, images)
+            self.team.share(self.network)  # each unfolds by pictures of its own
             self.average = checkpoint.MovingAverage(self.network)
         self.network.train()
         seen: dict[str, list[float]] = {}

@@ -42,6 +42,8 @@ def main(argv: Sequence[str]) -> int:
     """Write the three files."""
     a = tyro.cli(MakeBoard, prog="python -m rt_hands.calibrate board", args=list(argv))
     check_least("--dpi", a.dpi, 10)
+    if not a.out.name:
+        raise InvalidInput(f"--out {a.out} is a folder; give the files' name, such as --out board.")
     marker = 0.75 * a.square_mm if a.marker_mm is None else a.marker_mm
     board = Board(a.columns, a.rows, a.square_mm, marker, a.dictionary, a.inverted, a.legacy_pattern)
     paths = {kind: a.out.with_name(f"{a.out.name}.{kind}") for kind in ("pdf", "png", "toml")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class CheckRig:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the errors; 0 where they are small, 1 where they are not."""
+    """Print the errors; 0 where every camera's are small, 1 where they are not."""
     a = tyro.cli(CheckRig, prog="python -m rt_hands.calibrate check", args=list(argv))
     check_least("--first", a.first, 0)
     rig, board, console = load_rig(a.rig), Board.load(a.board), Console()
@@ -48,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
     errors = held_out(seen.without_offsets({c: ms / 1e3 for c, ms in rig.clock_offset_ms.items()}), rig)
     if errors.sets == 0:
         raise InvalidInput("No set of pictures shows the board to two cameras at once.")
+    count = Counter(view.moment for view in seen.views)
+    checked = {view.camera for view in seen.views if count[view.moment] > 1}
     scale = float(np.median(list(errors.scale.values())))
     console.print(
         f"{errors.rms_px:.2f} px, {errors.rms_mm:.2f} mm rms over {errors.corners} corners in {errors.sets} sets; "
@@ -55,5 +58,12 @@ def main(argv: Sequence[str]) -> int:
     )
     width = max(s[0] for s in seen.sizes_px.values())
     good = errors.rms_px <= WORST_RMS_WIDTHS * width and errors.rms_mm <= WORST_MM
-    console.print("[green]still good[/]" if good else "[red]no longer true: calibrate again[/]")
-    return 0 if good else 1
+    if left := [camera for camera in rig.ids if camera not in checked]:
+        console.print(
+            f"[red]not checked[/]: {', '.join(left)}, which showed the board in no set together with another camera"
+        )
+    elif good:
+        console.print("[green]still good[/]")
+    if not good:
+        console.print("[red]no longer true: calibrate again[/]")
+    return 0 if good and not left else 1

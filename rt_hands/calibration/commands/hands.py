@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     with open_source(a.source, cameras=rig.ids, clock_offset_ms=given) as source:
         if sentence := kept_offsets(rig, given, source.clock_offset_ms):
             to_stderr(sentence)
-        rig = rig.subset(source.cameras)
+        whole, rig = rig, rig.subset(source.cameras)
         if len(rig) < 2:
             raise InvalidInput("Places can be refined for two or more cameras.")
         cpm = Cpm.load(a.model, a.engine)
@@ -80,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
     if not is_better(refined):
         console.print("[green]the given rig is as good[/]: nothing is written")
         return 0
-    refined.rig.save(a.out)
+    seen_again = {camera.id: camera for camera in refined.rig}
+    Rig(tuple(seen_again.get(camera.id, camera) for camera in whole)).save(a.out)
     console.print(f"[green]refined[/]: wrote {a.out}", soft_wrap=True)
     return 0
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector, hint
-from rt_hands.calibration.commands.result import judge, known_distances, show, write
+from rt_hands.calibration.commands.result import check_new, judge, known_distances, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.capture import Source, open_source
 from rt_hands.capture.choose import need_camera
@@ -68,7 +68,7 @@ def collect_live(
         told_s = now_s
         seen = collector.observations()
         tell(seen)
-        if now_s >= end_s or not any(hint(seen, c, views) for c in source.cameras if c in seen.cameras):
+        if now_s >= end_s or not any(c not in seen.cameras or hint(seen, c, views) for c in source.cameras):
             break
     return collector.observations()
 
@@ -86,15 +86,13 @@ def main(argv: Sequence[str]) -> int:
     a = tyro.cli(CalibrateLive, prog="python -m rt_hands.calibrate live", args=list(argv))
     need_scipy()  # before the pictures are taken, not when they are lost
     need_camera(a.source)
-    if (a.out / "rig.toml").exists() and not a.force:
-        raise InvalidInput(
-            f"{a.out / 'rig.toml'} is there already. Choose another --out, or overwrite with --force."
-        )
+    if not a.force:
+        check_new(a.out)
     board, console = Board.load(a.board), Console()
     lenses = load_rig(a.lenses) if a.lenses else None
     seen: list[Observations] = []
     with open_source(a.source) as source, Live(console=console) as live:
-        known = known_distances(a.distance, source.cameras)
+        cameras, known = source.cameras, known_distances(a.distance, source.cameras)
 
         def tell(now: Observations) -> None:
             seen[:] = [now]
@@ -106,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
             console.print("finishing with the pictures so far")
     if not seen:
         raise InvalidInput("No picture came from the cameras.")
-    outcome = judge(seen[0], lenses, known)
+    outcome = judge(seen[0], lenses, known, cameras)
     show(console, seen[0], outcome)
     console.print("wrote " + ", ".join(str(p) for p in write(a.out, seen[0], outcome, force=a.force)))
     return 0 if outcome.verdict.accepted else 1

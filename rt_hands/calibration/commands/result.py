@@ -33,8 +33,10 @@ class Outcome:
 def known_distances(
     given: Sequence[tuple[str, str, float]], cameras: Sequence[str]
 ) -> dict[tuple[str, str], float]:
-    """--distance as {(camera, camera): mm}; raises InvalidInput for a camera that is not one of `cameras`."""
+    """--distance as {(camera, camera): mm}; raises InvalidInput for what is not one of two of the `cameras`."""
     for pair in given:
+        if pair[0] == pair[1] or not 0 < pair[2] < np.inf:
+            raise InvalidInput(f"--distance wants two cameras and the mm between them, got {pair}.")
         for camera in pair[:2]:
             if camera not in cameras:
                 raise InvalidInput(
@@ -47,9 +49,12 @@ def judge(
     seen: Observations,
     lenses: Rig | None = None,
     distances_mm: Mapping[tuple[str, str], float] | None = None,
+    cameras: Sequence[str] = (),
 ) -> Outcome:
-    """Both checks and the calibration between them."""
+    """Both checks and the calibration between them. cameras: those that were asked for pictures."""
     first = check_pictures(seen, lens_given=lenses is not None)
+    silent = tuple(f"{camera}: it gave no picture." for camera in cameras if camera not in seen.cameras)
+    first = Verdict(silent + first.reasons, first.warnings)
     if not first.accepted:
         return Outcome(first, None)
     try:
@@ -91,6 +96,15 @@ def figures(outcome: Outcome) -> dict[str, Any]:
 def _number(value: float) -> float | None:
     """JSON has no NaN."""
     return value if np.isfinite(value) else None
+
+
+def check_new(folder: Path) -> None:
+    """Raise InvalidInput where `write` would replace a calibration or the board's own file."""
+    for name in ("rig.toml", "board.toml"):
+        if (folder / name).exists():
+            raise InvalidInput(
+                f"{folder / name} is there already. Choose another --out, or overwrite with --force."
+            )
 
 
 def write(folder: Path, seen: Observations, outcome: Outcome, *, force: bool) -> list[Path]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector
-from rt_hands.calibration.commands.result import judge, known_distances, show, write
+from rt_hands.calibration.commands.result import check_new, judge, known_distances, show, write
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.sources import Recording
 from rt_hands.errors import InvalidInput, check_least
@@ -75,10 +75,8 @@ def main(argv: Sequence[str]) -> int:
     """Calibrate; 0 if accepted, 1 if refused."""
     a = tyro.cli(CalibrateRig, prog="python -m rt_hands.calibrate rig", args=list(argv))
     need_scipy()  # before the pictures are read
-    if (a.out / "rig.toml").exists() and not a.force:
-        raise InvalidInput(
-            f"{a.out / 'rig.toml'} is there already. Choose another --out, or overwrite with --force."
-        )
+    if not a.force:
+        check_new(a.out)
     board = Board.load(a.board)
     lenses = load_rig(a.lenses) if a.lenses else None
     reference = load_rig(a.reference) if a.reference else None
@@ -87,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
     known = known_distances(a.distance, recording.cameras)
     seen = collect(recording, board, console)
-    outcome = judge(seen, lenses, known)
+    outcome = judge(seen, lenses, known, recording.cameras)
     show(console, seen, outcome, reference)
     written = write(a.out, seen, outcome, force=a.force)
     console.print("wrote " + ", ".join(str(p) for p in written))

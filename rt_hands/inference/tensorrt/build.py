@@ -88,6 +88,9 @@ def _add_profile(builder: Any, config: Any, network: Any, max_batch: int) -> Non
 
 
 def _configure(trt: Any, config: Any, precision: str, verbose: bool) -> None:
+    tf32 = member(trt, "BuilderFlag", "TF32")
+    if precision == "float32" and tf32 is not None:
+        config.clear_flag(tf32)  # on by default: products with half's mantissa
     if hasattr(config, "max_aux_streams"):
         config.max_aux_streams = 0  # side streams cost scratch memory and gain nothing on small networks
     if not is_typed(trt):

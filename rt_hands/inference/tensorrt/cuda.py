@@ -97,7 +97,13 @@ class PycudaDevice:
             self._cuda.init()
             self._context: Any = self._cuda.Device(gpu.index).retain_primary_context()
             self._context.push()
-            self._stream = self._cuda.Stream(_NON_BLOCKING)
+            try:
+                self._stream = self._cuda.Stream(_NON_BLOCKING)
+            except BaseException:
+                # A context left on a thread's stack has pycuda abort the process when the thread ends.
+                self._context.pop()
+                self._context.detach()
+                raise
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
         self._loaded: list[dict[str, Any]] = []

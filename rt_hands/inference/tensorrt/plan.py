@@ -6,15 +6,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rt_hands.errors import InvalidInput
 from rt_hands.paths import cache_dir, write_atomically
 
+RECIPE: Final = 2
+"""Raised with every change of `build` or `onnx_types` that makes another plan of the same file."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """All that a plan depends on. tensorrt: module and exact version. capability: such as '9.0'."""
+    """All that a plan depends on. tensorrt: module and exact version. capability: such as '9.0'. recipe: of `build`."""
 
     onnx_sha256: str
     tensorrt: str
@@ -22,6 +25,7 @@ class PlanKey:
     capability: str
     precision: str
     max_batch: int
+    recipe: int = RECIPE
 
     def difference(self, other: dict[str, Any]) -> str | None:
         """What of this key a sidecar contradicts, for a sentence; None where all agrees."""
@@ -44,6 +48,7 @@ _WORDS = {
     "capability": "for compute capability",
     "precision": "in",
     "max_batch": "for batches up to",
+    "recipe": "by recipe",
 }
 
 

@@ -147,8 +147,10 @@ class CropReader:
         for replay in slot.replays.values():
             replay.retire()
         slot.replays.clear()
+        # Where there is no memory for the larger one, the slot keeps what it has.
+        staging, address = _bytes(cuda.pinned((nbytes,), np.uint8)), cuda.alloc(nbytes)
         cuda.free(slot.staging_address)
-        slot.staging, slot.staging_address = _bytes(cuda.pinned((nbytes,), np.uint8)), cuda.alloc(nbytes)
+        slot.staging, slot.staging_address = staging, address
 
     def _new_slot(self) -> _Slot:
         cuda, network, n = self.engine.cuda, self.engine.network, self.engine.max_batch
