@@ -95,12 +95,16 @@ def test_several_checkpoints_make_a_committee(tmp_path: Path) -> None:
 def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
     paths, means = [], []
     for i in range(2):
-        weights = cpm_networks.build("light").state_dict()
+        network = cpm_networks.build("hand")
+        for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.running_var.fill_(4.0**i)
+        for weights in (p for p in network.parameters() if not p.any()):  # the export leaves out what is 0
+            torch.nn.init.normal_(weights, std=0.1)
         paths.append(tmp_path / f"{i}.pt")
-        checkpoint.save(paths[-1], name="light", average=weights, samples=i + 1, minutes=1.0)
-        means.append(weights)
-    one = export_cpm.merged([checkpoint.load(path) for path in paths])
-    for key, value in one["average"].items():
+        checkpoint.save(paths[-1], name="hand", average=network.state_dict(), samples=i + 1, minutes=1.0)
+        means.append(checkpoint.fold_norms(network).state_dict())
+    one = export_cpm.merged([export_cpm.read(path) for path in paths])
+    for key, value in one["folded"].items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (means[0][key] + means[1][key]) / 2)
     out = tmp_path / "one.onnx"
@@ -109,6 +113,9 @@ def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
         "1 samples in 1 min, then 2 samples in 1 min, mean of the weights"
         in out.with_suffix(".md").read_text()
     )
+    again = [str(out), str(paths[1])]  # an exported file stands for its weights
+    assert export_cpm.main(["--checkpoint", *again, "--merge", "2", "--out", str(tmp_path / "b.onnx")]) == 0
+    assert "one.onnx, then 2 samples in 1 min" in (tmp_path / "b.md").read_text()
     with pytest.raises(InvalidInput, match=r"--merge 3 wants 1 \.\. 2"):
         export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(out)])
 

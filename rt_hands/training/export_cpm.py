@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import tyro
 from rich import print
+from torch import nn
 
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.inference.cpm import JOINTS_SHAPE
@@ -43,7 +44,7 @@ class Options:
     """Export of checkpoints' averaged weights."""
 
     checkpoint: tuple[Path, ...]
-    """last.pt of one run, or of several."""
+    """last.pt of one run, or of several; to be merged also the exported .onnx of a `hand`."""
     out: Path
     """File to write, its card goes beside it."""
     share: tuple[float, ...] = ()
@@ -54,20 +55,40 @@ class Options:
     """Lines added to the card, for instance figures of `rt_hands.evaluate cpm`."""
     merge: int = 1
     """The first so many checkpoints are runs that went on from one another; one network with the mean of their
-    weights takes their place."""
+    weights, batch norms folded, takes their place."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state of a run; of an exported .onnx its folded weights."""
+    if path.suffix != ".onnx":
+        return checkpoint.load(path)
+    return {
+        "name": "hand",
+        "folded": checkpoint.folded_of_onnx(HandCpm(), path).state_dict(),
+        "runs": [path.name],
+    }
+
+
+def _folded(state: dict[str, Any]) -> nn.Module:
+    """The averaged network, batch norms folded."""
+    network = build(state["name"])
+    if "folded" not in state:
+        network.load_state_dict(state["average"])
+    folded = checkpoint.fold_norms(network)
+    if "folded" in state:
+        folded.load_state_dict(state["folded"])
+    return folded
 
 
 def deployed(
     states: Sequence[dict[str, Any]], input_px: int | None, shares: Sequence[float] = ()
 ) -> Deployed | DeployedResNet:
     """The averaged network of a checkpoint, or the committee of several, batch norms folded, as it is shipped."""
-    networks = [build(state["name"]) for state in states]
-    for network, state in zip(networks, states, strict=True):
-        network.load_state_dict(state["average"])
-    first = networks[0]
-    if len(networks) == 1 and isinstance(first, ResNet34):
-        return DeployedResNet(first).eval()
-    folded = [checkpoint.fold_norms(network) for network in networks]
+    if len(states) == 1 and states[0]["name"] == "resnet34":
+        resnet = ResNet34()
+        resnet.load_state_dict(states[0]["average"])
+        return DeployedResNet(resnet).eval()
+    folded = [_folded(state) for state in states]
     if len(folded) == 1:
         return Deployed(folded[0], input_px).eval()
     hands = [network for network in folded if isinstance(network, HandCpm)]
@@ -78,17 +99,30 @@ def deployed(
 
 
 def merged(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One state of the mean of the averaged weights; raises InvalidInput for networks of several kinds."""
+    """One state of the mean of the averaged weights; raises InvalidInput for networks of several kinds.
+
+    The mean is taken of folded weights: runs that began from an exported file have batch norms of their own.
+    """
     if len({state["name"] for state in states}) > 1:
         names = ", ".join(state["name"] for state in states)
         raise InvalidInput(f"Only weights of one network can be merged; these checkpoints are of {names}.")
+    weights = [_folded(state).state_dict() for state in states]
     mean = {
-        key: torch.stack([state["average"][key] for state in states]).mean(0)
-        if first.is_floating_point()
-        else first
-        for key, first in states[-1]["average"].items()
+        key: torch.stack([w[key] for w in weights]).mean(0) if first.is_floating_point() else first
+        for key, first in weights[0].items()
     }
-    return {**states[-1], "average": mean, "runs": [(state["samples"], state["minutes"]) for state in states]}
+    return {
+        "name": states[0]["name"],
+        "folded": mean,
+        "runs": [run for state in states for run in _runs(state)],
+    }
+
+
+def _runs(state: dict[str, Any]) -> list[str]:
+    """How much each run behind a state saw, in words."""
+    return (
+        state["runs"] if "runs" in state else [f"{state['samples']:,} samples in {state['minutes']:.0f} min"]
+    )
 
 
 def export_float(
@@ -149,15 +183,14 @@ def facts(
 
 
 def _training(state: dict[str, Any]) -> str:
-    runs = state.get("runs", [(state["samples"], state["minutes"])])
-    text = ", then ".join(f"{samples:,} samples in {minutes:.0f} min" for samples, minutes in runs)
-    return text + ", mean of the weights" * (len(runs) > 1)
+    runs = _runs(state)
+    return ", then ".join(runs) + ", mean of the weights" * (len(runs) > 1)
 
 
 def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
-    states = [checkpoint.load(path) for path in options.checkpoint]
+    states = [read(path) for path in options.checkpoint]
     if not 1 <= options.merge <= len(states):
         raise InvalidInput(
             f"--merge {options.merge} wants 1 .. {len(states)}, as many as there are checkpoints."
