@@ -84,6 +84,14 @@ def test_a_camera_that_cannot_be_measured_is_unsure_and_misleads_no_other(fault:
     assert found.offset_ms["cam_2"] == pytest.approx(60, abs=4)
 
 
+def test_a_first_camera_without_hands_is_named() -> None:
+    rig = ring_rig(3)
+    seen = paths(rig, dict.fromkeys(rig.ids, 0.0), 30, noise_px=3)
+    seen["cam_0"] = Path2D(seen["cam_0"].t_ms, np.full_like(seen["cam_0"].points_px, np.nan))
+    with pytest.raises(InvalidInput, match="cam_0, whose clock the others are told against"):
+        estimate_offsets(seen, rig)
+
+
 def test_two_cameras_out_of_reach_of_each_other_are_unsure() -> None:
     rig = ring_rig(2)
     assert set(estimate_offsets(paths(rig, {"cam_0": 0.0, "cam_1": 330.0}, 30, noise_px=3), rig).sure_ms) == {

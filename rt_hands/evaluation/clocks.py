@@ -111,6 +111,11 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
             f"Only {int(np.isfinite(start).sum())} moments show hands in two views; {LEAST_MOMENTS} are needed. "
             "Record hands that move, in view of all cameras."
         )
+    if cost.moments_of(0) < LEAST_MOMENTS:
+        raise InvalidInput(
+            f"{cameras[0]}, whose clock the others are told against, shows hands with another camera in only "
+            f"{cost.moments_of(0)} moments; {LEAST_MOMENTS} are needed. Record hands in its view, too."
+        )
     blind = [v for v in range(1, len(cameras)) if cost.moments_of(v) < LEAST_MOMENTS]
     for _ in range(ROUNDS):
         for v in set(range(1, len(cameras))).difference(blind):
