@@ -305,9 +305,8 @@ def _show(results: Iterable[Result], pipeline: Pipeline, workers: Sequence[Worke
             if stop.is_set():
                 return
 
-    stays = (
-        pipeline.source.still and options.max_frames is None
-    )  # a picture is looked at until the window is closed
+    # A picture is looked at until the window is closed.
+    stays = pipeline.source.still and options.max_frames is None
     mirror = _is_on(options.mirror, pipeline.source.webcams)
     window = Window(pipeline, _view_options(options, pipeline.rig, pipeline.source.cameras, mirror))
     with ThreadPoolExecutor(1, "work") as pool:
