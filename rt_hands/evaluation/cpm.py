@@ -202,8 +202,9 @@ def _print_real(way: str, report: dict[str, Any], console: Console) -> None:
         view.add_row(name.removeprefix("webcam_"), str(row["hands"]), *(f"{row[c]:.3f}" for c in columns[1:]))
     console.print(view)
     names = report["invented_in"]
+    where = ", ".join(names[:4]) + " ..." * (len(names) > 4)
     console.print(
-        f"invented on backgrounds: {report['invented']:.1%} {', '.join(names[:4])}{' ...' if names[4:] else ''}"
+        f"invented on backgrounds, which training lays hands over: {report['invented']:.1%} {where}"
     )
 
 
