@@ -64,3 +64,35 @@ def copy(recorded, tmp_path):
 def said():
     """What a `notice` was told."""
     return []
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """A video of 15 painted pictures, two hands each."""
+    from painted import SIZE, STEP_NS, pair
+    from standin import picture
+
+    from rt_hands.display.video_file import VideoFile
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with VideoFile(path) as file:
+        for i in range(15):
+            file.add(picture(*pair(i), size_px=SIZE), i * STEP_NS)
+    return path
+
+
+@pytest.fixture
+def run_live(standin_path, monkeypatch, tmp_path):
+    """The live command in a folder of its own, without a display; exit code."""
+    from rt_hands import live
+    from rt_hands.errors import run_command
+
+    monkeypatch.setenv("DISPLAY", "")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        common = ["--model", str(standin_path), "--engine", "onnxruntime", "--threads", "1"]
+        return run_command(live.main, [*map(str, words), *common])
+
+    return command

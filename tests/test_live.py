@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from painted import SIZE, STEP_NS, FakeQt, Painted, pair
+from painted import SIZE, STEP_NS, Painted, pair
 from standin import picture, worst_px
 from test_camera import camera
 
@@ -22,34 +22,10 @@ from rt_hands import live
 from rt_hands.camera import Rig
 from rt_hands.capture.devices import Device
 from rt_hands.capture.video import VideoSource
-from rt_hands.display.video_file import VideoFile
 from rt_hands.errors import BROKEN_PIPE, InvalidInput, SourceError, run_command
 from rt_hands.formats import load_hands
 from rt_hands.session import Session
 from rt_hands.types import Hands2D
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    with VideoFile(path) as file:
-        for i in range(15):
-            file.add(picture(*pair(i), size_px=SIZE), i * STEP_NS)
-    return path
-
-
-@pytest.fixture
-def run(standin_path, monkeypatch, tmp_path):
-    """The command in a folder of its own, without a display; exit code."""
-    monkeypatch.setenv("DISPLAY", "")
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def command(*words):
-        common = ["--model", str(standin_path), "--engine", "onnxruntime", "--threads", "1"]
-        return run_command(live.main, [*map(str, words), *common])
-
-    return command
 
 
 def lines(path: Path) -> list[dict]:
@@ -59,9 +35,12 @@ def lines(path: Path) -> list[dict]:
 # --- the command -------------------------------------------------------------------------------------------
 
 
-def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
+def test_video_to_annotated_video_and_lines(run_live, clip, tmp_path, capsys):
     before = threading.active_count()
-    assert run("--source", clip, "--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r") == 0
+    assert (
+        run_live("--source", clip, "--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r")
+        == 0
+    )
     assert threading.active_count() == before
     found = lines(tmp_path / "o.jsonl")
     assert [line["t_ns"] for line in found] == [i * STEP_NS for i in range(15)]
@@ -78,42 +57,42 @@ def test_video_to_annotated_video_and_lines(run, clip, tmp_path, capsys):
     assert "infer" in error and "dropped: camera 0, jsonl o.jsonl 0" in error and "session r 0" in error
 
 
-def test_nothing_that_is_there_is_written_over(run, clip, tmp_path, capsys):
+def test_nothing_that_is_there_is_written_over(run_live, clip, tmp_path, capsys):
     whole = clip.read_bytes()
     (tmp_path / "o.mp4").write_bytes(b"mine")
     for words in (["--save", "o.mp4"], ["--jsonl", "o.mp4"], ["--save", clip, "--overwrite"]):
-        assert run("--source", clip, "--no-window", *words) == 2
+        assert run_live("--source", clip, "--no-window", *words) == 2
     said = capsys.readouterr().err
     assert said.count("o.mp4 is already there. Give another name, or --overwrite") == 2
     assert "is read from, so it can't be written" in said
     assert clip.read_bytes() == whole and (tmp_path / "o.mp4").read_bytes() == b"mine"
-    assert run("--source", clip, "--no-window", "--max-frames", 3, "--save", "o.mp4", "--overwrite") == 0
+    assert run_live("--source", clip, "--no-window", "--max-frames", 3, "--save", "o.mp4", "--overwrite") == 0
     assert (tmp_path / "o.mp4").stat().st_size > 1000
-    assert run("--source", clip, "--max-frames", 3) == 0 == run("--source", clip, "--max-frames", 3)
+    assert run_live("--source", clip, "--max-frames", 3) == 0 == run_live("--source", clip, "--max-frames", 3)
     assert (tmp_path / "rt_hands_live.mp4").is_file() and (tmp_path / "rt_hands_live_2.mp4").is_file()
 
 
-def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run, tmp_path, capsys):
+def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run_live, tmp_path, capsys):
     (tmp_path / "zero.jpg").touch()
     for name in ("o.mp4", "o.jsonl"):
         (tmp_path / name).write_bytes(b"mine")
     words = ("--save", "o.mp4", "--jsonl", "o.jsonl", "--overwrite")
-    assert run("--source", "zero.jpg", "--no-window", *words) == 2
+    assert run_live("--source", "zero.jpg", "--no-window", *words) == 2
     assert capsys.readouterr().err.strip() == "error: zero.jpg is empty (0 bytes)."
     assert [(tmp_path / name).read_bytes() for name in ("o.mp4", "o.jsonl")] == [b"mine"] * 2
 
 
-def test_a_run_that_fails_at_its_start_leaves_nothing_behind(run, clip, tmp_path, capsys):
+def test_a_run_that_fails_at_its_start_leaves_nothing_behind(run_live, clip, tmp_path, capsys):
     Rig((camera("a", size_px=(640, 480)), camera("b", size_px=(640, 480)))).save(tmp_path / "rig.toml")
     words = ("--rig", "rig.toml", "--save", "o.mp4", "--jsonl", "o.jsonl", "--record", "r")
-    assert run("--source", f"a={clip}", f"b={clip}", "--no-window", *words) == 2
+    assert run_live("--source", f"a={clip}", f"b={clip}", "--no-window", *words) == 2
     assert "the picture is 480x360, the calibration is for 640x480" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["rig.toml"]
 
 
-def test_two_outputs_of_one_name_are_refused(run, clip, capsys, tmp_path):
+def test_two_outputs_of_one_name_are_refused(run_live, clip, capsys, tmp_path):
     for words in (["--save", "o.mp4", "--jsonl", "./o.mp4"], ["--jsonl", "o", "--record", tmp_path / "o"]):
-        assert run("--source", clip, "--no-window", *words) == 2
+        assert run_live("--source", clip, "--no-window", *words) == 2
         assert "are the same file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -131,46 +110,46 @@ def test_two_outputs_of_one_name_are_refused(run, clip, capsys, tmp_path):
     ],
 )
 def test_names_that_cannot_be_written_are_told_before_the_network_is_loaded(
-    run, clip, words, sentence, capsys, tmp_path, monkeypatch
+    run_live, clip, words, sentence, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(live, "Cpm", None)
-    assert run("--source", clip, "--no-window", *words) == 2
+    assert run_live("--source", clip, "--no-window", *words) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["o.png", "o.JPG"])
-def test_a_single_picture_is_saved_as_a_picture(run, tmp_path, name):
+def test_a_single_picture_is_saved_as_a_picture(run_live, tmp_path, name):
     painted = picture(*pair(0), size_px=SIZE)
     cv2.imwrite(str(tmp_path / "hand.png"), painted)
-    assert run("--source", "hand.png", "--no-window", "--save", name) == 0
+    assert run_live("--source", "hand.png", "--no-window", "--save", name) == 0
     drawn = cv2.imread(str(tmp_path / name))
     assert drawn.shape == painted.shape and (np.abs(drawn.astype(int) - painted) > 60).any(-1).mean() > 0.01
 
 
-def test_its_lines_are_read_as_hands(run, clip, tmp_path):
-    assert run("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
+def test_its_lines_are_read_as_hands(run_live, clip, tmp_path):
+    assert run_live("--source", clip, "--no-window", "--max-frames", 4, "--jsonl", "o.jsonl") == 0
     samples = load_hands(tmp_path / "o.jsonl")
     assert [sample.frame for sample in samples] == [0, 1, 2, 3] and samples[0].camera == "clip"
     found = lines(tmp_path / "o.jsonl")[-1]["points"]
     np.testing.assert_allclose(samples[-1].hands.points_px, np.array(found, np.float32))
 
 
-def test_a_rig_with_one_camera_is_refused_and_a_sessions_own_left_aside(run, clip, tmp_path, capsys):
+def test_a_rig_with_one_camera_is_refused_and_a_sessions_own_left_aside(run_live, clip, tmp_path, capsys):
     folder = tmp_path / "one"
-    assert run("--source", clip, "--no-window", "--max-frames", 4, "--record", folder) == 0
+    assert run_live("--source", clip, "--no-window", "--max-frames", 4, "--record", folder) == 0
     rig = Rig(tuple(camera(c, i, size_px=SIZE) for i, c in enumerate(("clip", "other"))))
     rig.save(folder / "rig.toml")
     options = ("--no-window", "--jsonl", "o.jsonl", "--overwrite")
-    assert run("--rig", folder / "rig.toml", "--source", f"clip={clip}", *options) == 2
+    assert run_live("--rig", folder / "rig.toml", "--source", f"clip={clip}", *options) == 2
     assert "error: 3D needs two cameras of the rig; got clip: give another source" in capsys.readouterr().err
-    assert run("--source", folder, *options) == 0
+    assert run_live("--source", folder, *options) == 0
     assert "has one camera: its rig.toml gives no 3D" in capsys.readouterr().err
     assert all(line["present"] == [True, True] for line in lines(tmp_path / "o.jsonl")[2:])
 
 
-def test_lines_to_stdout_are_nothing_but_lines(run, clip, capsys):
-    assert run("--source", clip, "--no-window", "--jsonl", "-", "--max-frames", "3") == 0
+def test_lines_to_stdout_are_nothing_but_lines(run_live, clip, capsys):
+    assert run_live("--source", clip, "--no-window", "--jsonl", "-", "--max-frames", "3") == 0
     out = capsys.readouterr().out
     assert [json.loads(line)["index"] for line in out.splitlines()] == [0, 1, 2]
 
@@ -191,20 +170,20 @@ def test_a_reader_that_goes_away_ends_it_quietly(standin_path, tmp_path):
     assert process.returncode == BROKEN_PIPE and "Error" not in said and "Traceback" not in said, said
 
 
-def test_its_end_says_in_how_many_pictures_hands_were(run, clip, tmp_path, capsys):
+def test_its_end_says_in_how_many_pictures_hands_were(run_live, clip, tmp_path, capsys):
     for i in range(3):
         hands = pair(i)[:1] if i else ()
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture(*hands, size_px=SIZE))
-    assert run("--source", tmp_path, "--no-window") == 0
+    assert run_live("--source", tmp_path, "--no-window") == 0
     assert "hands in 2 of 3 pictures" in capsys.readouterr().err
     Rig((camera("a", size_px=SIZE), camera("b", size_px=SIZE))).save(tmp_path / "rig.toml")
     two = (f"a={clip}", f"b={clip}")
-    assert run("--source", *two, "--no-window", "--rig", "rig.toml", "--max-frames", 4) == 0
+    assert run_live("--source", *two, "--no-window", "--rig", "rig.toml", "--max-frames", 4) == 0
     assert "3D hands in 0 of 4 moments" in capsys.readouterr().err
 
 
-def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run, clip, tmp_path, capsys):
-    assert run("--source", clip) == 0
+def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run_live, clip, tmp_path, capsys):
+    assert run_live("--source", clip) == 0
     assert "No window: there is no display (DISPLAY is not set). Saving" in capsys.readouterr().err
     with VideoSource(tmp_path / "rt_hands_live.mp4") as source:
         last = list(source)[-1].frames[0].image_bgr
@@ -213,17 +192,17 @@ def test_without_a_display_the_picture_goes_to_a_file_told_in_one_line(run, clip
     assert (np.abs(last.astype(int) - plain) > 60).any(-1).mean() > 0.01
 
 
-def test_folder_of_pictures_finds_hands_in_each(run, tmp_path):
+def test_folder_of_pictures_finds_hands_in_each(run_live, tmp_path):
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture(pair(40 * i)[0], size_px=(480 + 60 * i, 360)))
-    assert run("--source", tmp_path, "--no-window", "--jsonl", "o.jsonl") == 0
+    assert run_live("--source", tmp_path, "--no-window", "--jsonl", "o.jsonl") == 0
     found = lines(tmp_path / "o.jsonl")
     assert [line["present"] for line in found] == [[True, False]] * 3
     samples = load_hands(tmp_path / "o.jsonl")
     assert [(s.file, s.size_px) for s in samples] == [(f"{i}.png", (480 + 60 * i, 360)) for i in range(3)]
 
 
-def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run, tmp_path):
+def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run_live, tmp_path):
     painted = picture(*pair(0), size_px=SIZE)
     rgb = av.VideoFrame.from_ndarray(painted, format="bgr24").reformat(format="rgb8")
     with av.open(str(tmp_path / "one.gif"), "w") as container:
@@ -231,19 +210,19 @@ def test_a_video_or_session_of_one_picture_is_read_as_a_picture(run, tmp_path):
         stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb8"
         container.mux([*stream.encode(rgb), *stream.encode(None)])
     cv2.imwrite(str(tmp_path / "one.png"), painted)
-    assert run("--source", "one.png", "--no-window", "--record", "r") == 0
+    assert run_live("--source", "one.png", "--no-window", "--record", "r") == 0
     for source in ("one.gif", "r"):
-        assert run("--source", source, "--no-window", "--jsonl", "o.jsonl", "--overwrite") == 0
+        assert run_live("--source", source, "--no-window", "--jsonl", "o.jsonl", "--overwrite") == 0
         (line,) = lines(tmp_path / "o.jsonl")
         # Not both: the GIF's eight levels of red and green blur the painted hands.
         assert any(line["present"]), source
 
 
-def test_a_small_first_picture_does_not_make_the_video_small(run, tmp_path):
+def test_a_small_first_picture_does_not_make_the_video_small(run_live, tmp_path):
     (tmp_path / "in").mkdir()
     for i, size in enumerate(((84, 63), (400, 300), (300, 400))):
         cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), np.full((size[1], size[0], 3), 90, np.uint8))
-    assert run("--source", tmp_path / "in", "--no-window", "--save", "o.mp4") == 0
+    assert run_live("--source", tmp_path / "in", "--no-window", "--save", "o.mp4") == 0
     with VideoSource(tmp_path / "o.mp4") as source:
         films = [frames.frames[0].image_bgr for frames in source]
     assert [film.shape for film in films] == [(720, 960, 3)] * 3
@@ -276,16 +255,16 @@ def test_faults_are_one_sentence_and_exit_code_2(
     assert sentence in line
 
 
-def test_several_sources_follow_one_option_or_one_each(run, clip, tmp_path):
+def test_several_sources_follow_one_option_or_one_each(run_live, clip, tmp_path):
     other = tmp_path / "other.mp4"
     other.write_bytes(clip.read_bytes())
     for words in (["--source", clip, other], ["--source", clip, "--source", other]):
-        assert run(*words, "--no-window", "--jsonl", "o.jsonl", "--overwrite", "--max-frames", 1) == 0
+        assert run_live(*words, "--no-window", "--jsonl", "o.jsonl", "--overwrite", "--max-frames", 1) == 0
         assert [line["camera"] for line in lines(tmp_path / "o.jsonl")] == ["clip", "other"]
 
 
-def test_a_source_without_a_word_is_an_error(run, capsys):
-    assert run("--source", "--no-window") == 2
+def test_a_source_without_a_word_is_an_error(run_live, capsys):
+    assert run_live("--source", "--no-window") == 2
     assert "--source stands without a camera" in capsys.readouterr().err
 
 
@@ -297,21 +276,21 @@ def test_a_camera_without_a_display_asks_for_no_window(monkeypatch):
         live._file_instead_of_window(Camera(), "there is no display")
 
 
-def test_source_that_dies_keeps_what_was_written(run, tmp_path, monkeypatch, capsys):
+def test_source_that_dies_keeps_what_was_written(run_live, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         live, "open_source", lambda *_, **__: Painted(6, error=SourceError("The cable is gone."))
     )
-    assert run("--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl") == 2
+    assert run_live("--no-window", "--save", "o.mp4", "--jsonl", "o.jsonl") == 2
     assert "error: The cable is gone." in capsys.readouterr().err
     assert len(lines(tmp_path / "o.jsonl")) == 6
     with VideoSource(tmp_path / "o.mp4") as source:
         assert len(list(source)) == 6
 
 
-def test_ctrl_c_keeps_what_was_written_and_leaves_no_thread(run, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_what_was_written_and_leaves_no_thread(run_live, tmp_path, monkeypatch):
     monkeypatch.setattr(live, "open_source", lambda *_, **__: Painted(6, error=KeyboardInterrupt()))
     before = threading.active_count()
-    assert run("--no-window", "--save", "o.mp4") == 130
+    assert run_live("--no-window", "--save", "o.mp4") == 130
     assert threading.active_count() == before
     with VideoSource(tmp_path / "o.mp4") as source:
         assert len(list(source)) == 6
@@ -352,50 +331,6 @@ def test_runs_as_a_module_without_torch(clip, standin_path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "fps" in done.stderr
-
-
-# --- the window --------------------------------------------------------------------------------------------
-
-
-def test_live_loop_with_a_window(run, clip, monkeypatch):
-    """The whole command with a window that Qt does not draw: ends with the video, leaves no thread."""
-    qt = FakeQt(monkeypatch)
-    monkeypatch.setattr(live, "why_no_window", lambda: None)
-    before = threading.active_count()
-    assert run("--source", clip) == 0
-    assert threading.active_count() == before and 1 <= len(qt.shown) <= 15
-
-
-def test_a_picture_stays_until_the_window_is_closed(run, tmp_path, monkeypatch):
-    qt, looked = FakeQt(monkeypatch), []
-
-    def quit_after_a_while(_: int) -> int:
-        looked.extend(qt.shown[-1:])
-        return ord("q") if len(looked) == 5 else -1
-
-    monkeypatch.setattr(live, "why_no_window", lambda: None)
-    monkeypatch.setattr(cv2, "waitKey", quit_after_a_while)
-    cv2.imwrite(str(tmp_path / "hand.png"), picture(*pair(0), size_px=SIZE))
-    assert run("--source", "hand.png") == 0
-    assert len(qt.shown) == 1 and len(looked) == 5
-    assert run("--source", "hand.png", "--max-frames", "1") == 0
-    assert len(qt.shown) == 2
-
-
-def test_the_window_shows_the_last_picture_of_a_video(run, clip, monkeypatch):
-    qt, shown = FakeQt(monkeypatch), []
-    monkeypatch.setattr(live, "why_no_window", lambda: None)
-    monkeypatch.setattr(live.Window, "show", lambda _, result: shown.append(result.frames.index))
-    assert run("--source", clip) == 0 and not qt.shown
-    assert shown[-1] == 14
-
-
-def test_quitting_the_window_ends_a_long_video(run, clip, monkeypatch):
-    qt = FakeQt(monkeypatch, "....q")
-    monkeypatch.setattr(live, "why_no_window", lambda: None)
-    monkeypatch.setattr(live, "open_source", lambda *_, **__: Painted(100_000))
-    assert run("--source", clip) == 0
-    assert len(qt.shown) < 20
 
 
 def test_help_documents_every_option(capsys):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
-from painted import FakeQt, Painted
+from painted import SIZE, FakeQt, Painted, pair
+from standin import picture
 
+from rt_hands import live
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.window import Window
 from rt_hands.errors import SourceError
@@ -107,3 +111,47 @@ def test_closing_the_window_quits(results, monkeypatch):
     qt.visible = 0.0
     window.keys()
     assert window.closed
+
+
+# --- the whole command --------------------------------------------------------------------------------------------
+
+
+def test_live_loop_with_a_window(run_live, clip, monkeypatch):
+    """The whole command with a window that Qt does not draw: ends with the video, leaves no thread."""
+    qt = FakeQt(monkeypatch)
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    before = threading.active_count()
+    assert run_live("--source", clip) == 0
+    assert threading.active_count() == before and 1 <= len(qt.shown) <= 15
+
+
+def test_a_picture_stays_until_the_window_is_closed(run_live, tmp_path, monkeypatch):
+    qt, looked = FakeQt(monkeypatch), []
+
+    def quit_after_a_while(_: int) -> int:
+        looked.extend(qt.shown[-1:])
+        return ord("q") if len(looked) == 5 else -1
+
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(cv2, "waitKey", quit_after_a_while)
+    cv2.imwrite(str(tmp_path / "hand.png"), picture(*pair(0), size_px=SIZE))
+    assert run_live("--source", "hand.png") == 0
+    assert len(qt.shown) == 1 and len(looked) == 5
+    assert run_live("--source", "hand.png", "--max-frames", "1") == 0
+    assert len(qt.shown) == 2
+
+
+def test_the_window_shows_the_last_picture_of_a_video(run_live, clip, monkeypatch):
+    qt, shown = FakeQt(monkeypatch), []
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(live.Window, "show", lambda _, result: shown.append(result.frames.index))
+    assert run_live("--source", clip) == 0 and not qt.shown
+    assert shown[-1] == 14
+
+
+def test_quitting_the_window_ends_a_long_video(run_live, clip, monkeypatch):
+    qt = FakeQt(monkeypatch, "....q")
+    monkeypatch.setattr(live, "why_no_window", lambda: None)
+    monkeypatch.setattr(live, "open_source", lambda *_, **__: Painted(100_000))
+    assert run_live("--source", clip) == 0
+    assert len(qt.shown) < 20

@@ -20,6 +20,7 @@ from rt_hands.inference.engine import Engine
 from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
 from rt_hands.paths import cache_dir, data_dir
+from rt_hands.synth import sources_digest
 
 TABLE_PX = 224  # the source states its errors at this picture size
 PICTURE_PX = 368
@@ -61,13 +62,9 @@ def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77)
 
 def _engine_state() -> str:
     """Digest of the data engine's sources and of the skins that it finds."""
-    from rt_hands import synth
-
-    parts = sorted(path for path in Path(synth.__file__).parent.iterdir() if path.suffix in (".py", ".csv"))
     data = data_dir()
     skins = sorted(path.name for path in (data / "skins").rglob("*")) if data is not None else []
-    state = b"".join(path.read_bytes() for path in parts) + "\n".join(skins).encode()
-    return hashlib.sha256(state).hexdigest()[:12]
+    return hashlib.sha256("\n".join([sources_digest(), *skins]).encode()).hexdigest()[:12]
 
 
 def cpm_points(engine: Engine, batch: int = 8) -> Points:

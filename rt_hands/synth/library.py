@@ -6,7 +6,6 @@ With the library there, nothing here loads torch or anny.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import sys
 from functools import cache
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.paths import cache_dir, write_atomically
-from rt_hands.synth import skeleton, subjects
+from rt_hands.synth import skeleton, sources_digest, subjects
 from rt_hands.synth.arm_model import ArmTemplate
 from rt_hands.synth.hand import HandModel, Subject, rigged_template
 
@@ -38,9 +37,7 @@ class Library:
 
 
 def _path() -> Path:
-    folder = Path(__file__).parent
-    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in _SOURCES)).hexdigest()
-    return cache_dir() / f"hands-{digest[:16]}.npz"
+    return cache_dir() / f"hands-{sources_digest(*_SOURCES)[:16]}.npz"
 
 
 def _make() -> dict[str, NDArray[Any]]:

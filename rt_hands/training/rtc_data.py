@@ -17,6 +17,7 @@ from torch import Tensor
 from rt_hands.layout import N_JOINTS, N_SURFACE
 from rt_hands.lifting.canonical import Floats, canonicalise
 from rt_hands.paths import write_atomically
+from rt_hands.synth import sources_digest
 
 _CHUNK: Final = 2048
 _COLUMNS: Final = 3 * N_JOINTS + 3 * N_SURFACE + N_SURFACE
@@ -75,9 +76,12 @@ class Pool:
 def draw_pool(sampler: Sampler, size: int, path: Path | None = None, start: int = 0) -> Pool:
     """Draw `size` samples, with a progress bar; with a path, keep them there as .npy and reuse what is there.
 
-    A pool of another sampler (its split, seed) or start is drawn anew: what it is of lies beside it, as .json.
+    A pool of another sampler (its split, seed), start or state of the data engine is drawn anew: what it is of lies
+    beside it, as .json.
     """
-    state = json.dumps([getattr(sampler, name, None) for name in ("split", "seed")] + [start])
+    state = json.dumps(
+        [getattr(sampler, name, None) for name in ("split", "seed")] + [start, sources_digest()]
+    )
     if path is not None and path.exists() and path.with_suffix(".json").is_file():
         kept = np.load(path, mmap_mode="r")
         if kept.shape == (size, _COLUMNS) and path.with_suffix(".json").read_text() == state:
