@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install r
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from rt_hands.training import compose, loader  # noqa: E402
+from rt_hands.training import augment, compose, loader  # noqa: E402
 from rt_hands.training.augment import photometric  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
 
@@ -155,6 +155,27 @@ def test_camera_flaws_keep_shape_and_kind() -> None:
     for seed in range(40):
         made = photometric(image.copy(), np.random.default_rng(seed))
         assert made.shape == image.shape and made.dtype == np.uint8
+
+
+def test_far_hands_stay_where_they_are() -> None:
+    for seed in range(60):
+        image = np.zeros((224, 224, 3), np.uint8)
+        at = np.random.default_rng(seed).integers(60, 160, 2)
+        cv2.circle(image, (int(at[0]), int(at[1])), 14, (255, 255, 255), -1)
+        made = augment.far(image, np.random.default_rng(seed))
+        np.testing.assert_allclose(brightest(made), at, atol=1.0)
+
+
+def test_flaws_of_far_hands_are_as_coarse_as_their_pixels() -> None:
+    """Two pixels of the crop that are one of the camera's have the same noise."""
+    grey = np.full((224, 224, 3), 128, np.uint8)
+    alike = []
+    for seed in range(40):
+        noise = augment.far(grey, np.random.default_rng(seed)).astype(float)[60:-60, 60:-60].mean(2)
+        noise -= noise.mean()
+        if noise.std() > 1:
+            alike.append((noise[:, 1:] * noise[:, :-1]).mean() / noise.var())
+    assert len(alike) > 5 and np.median(alike) > 0.6
 
 
 def test_empty_samples_have_no_hand() -> None:

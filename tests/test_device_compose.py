@@ -103,3 +103,14 @@ def test_warp_agrees_with_opencv() -> None:
     theirs = cv2.warpAffine(image.astype(np.float32), matrix, (60, 60), flags=cv2.INTER_LINEAR)
     away = np.abs(ours[0].permute(1, 2, 0).numpy() - theirs)
     assert np.percentile(away, 95) < 6  # OpenCV rounds places to 1/32 px; measured 3.5 of 255 on noise
+
+
+def test_far_pictures_keep_their_light_and_have_coarse_noise() -> None:
+    made_by, grey, alike = stream(1.0, 0.0), torch.full((24, 3, 96, 96), 0.5), []
+    for _ in range(30):
+        noise = made_by._far(grey) - 0.5
+        assert abs(float(noise.mean())) < 0.01
+        noise = noise[noise.flatten(1).std(1) > 0.005]
+        if len(noise):
+            alike.append(float((noise[..., 1:] * noise[..., :-1]).mean() / noise.var()))
+    assert len(alike) > 3 and min(alike) > 0.2

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rt_hands.synth import look
+from rt_hands.synth.lights import LOOKS
+
 Image = NDArray[np.uint8]
 Rng = np.random.Generator
+
+FAR_SHARE: Final = 0.4
+"""Of pictures: crops of a camera's picture that are blown up, its flaws with them."""
+FAR_PX: Final = (48, 220)
+"""Sides of those crops in the camera's own pixels, evenly spread in their logarithm."""
+MOVING_PX: Final = 100.0
+"""Hands in smaller ones are further away and move by fewer pixels."""
+
+
+def shrunk(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
+    """A picture and the 2 x 3 affine that is to warp it; where that shrinks much, shrunk by area first, for half of it.
+
+    Pixel centres are whole numbers, so pixel u of one k times smaller is pixel k u + (k - 1) / 2 of the large one.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale >= 0.6:
+        return image, matrix
+    small = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
+    k = 0.5 / scale
+    middle = (k - 1) / 2
+    return np.asarray(small, np.uint8), matrix @ np.array([[k, 0, middle], [0, k, middle], [0, 0, 1]])
 
 
 def photometric(image: Image, rng: Rng) -> Image:
@@ -17,6 +44,8 @@ def photometric(image: Image, rng: Rng) -> Image:
         image = _hue(image, rng)
     if rng.random() < 0.05:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < FAR_SHARE:
+        return far(image, rng)
     if rng.random() < 0.25:
         image = _soften(image, rng)
     if rng.random() < 0.15:
@@ -42,6 +71,32 @@ def _hue(image: Image, rng: Rng) -> Image:
     hsv[..., 0] = (hsv[..., 0].astype(np.int16) + rng.integers(-8, 9)) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.6, 1.35), 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def far(image: Image, rng: Rng) -> Image:
+    """The crop of a hand that is small in its picture: blur, noise and compression are as large in it as its pixels.
+
+    The camera's pixels lie turned in the crop, as the detector turns hands upright.
+    """
+    height, width = image.shape[:2]
+    scale = float(np.exp(rng.uniform(*np.log(FAR_PX)))) / max(height, width)
+    if scale >= 1:
+        return image
+    wide = int(np.ceil(scale * np.hypot(height, width)))
+    turn = rng.uniform(-np.pi, np.pi)
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.array([width - 1, height - 1]) / 2
+    matrix = np.hstack([linear, ((wide - 1) / 2 - linear @ middle)[:, None]])
+    large, down = shrunk(image, matrix)
+    small = cv2.warpAffine(large, down, (wide, wide), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    flaws = look.sample(LOOKS[rng.integers(len(LOOKS))], rng)
+    slow = min(1.0, scale * max(height, width) / MOVING_PX)
+    moved = (flaws.motion_px[0] * slow, flaws.motion_px[1] * slow)
+    # Tone and colour were changed above.
+    flaws = replace(flaws, gain=(1.0, 1.0, 1.0), contrast=1.0, saturation=1.0, motion_px=moved)
+    taken = look.apply(np.asarray(small, np.uint8), flaws)
+    back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(taken, matrix, (width, height), flags=back), np.uint8)
 
 
 def _soften(image: Image, rng: Rng) -> Image:

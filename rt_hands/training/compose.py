@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.layout import N_HAND, N_HANDS, N_POINTS
-from rt_hands.training.augment import Image, Rng, photometric
+from rt_hands.training.augment import Image, Rng, photometric, shrunk
 from rt_hands.training.pictures import Picture
 
 HIDDEN_WEIGHT = 0.75
@@ -106,20 +106,6 @@ def random_place(size: int, rng: Rng) -> tuple[float, tuple[float, float]]:
     room = max(0.0, 1 - share) / 2 + (0.12 if rng.random() < 0.15 else 0.0)
     x, y = (0.5 + rng.uniform(-room, room, 2)) * size
     return share * size, (x, y)
-
-
-def shrunk(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
-    """A picture and the 2 x 3 affine that is to warp it; where that shrinks much, shrunk by area first, for half of it.
-
-    Pixel centres are whole numbers, so pixel u of one k times smaller is pixel k u + (k - 1) / 2 of the large one.
-    """
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if scale >= 0.6:
-        return image, matrix
-    small = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
-    k = 0.5 / scale
-    middle = (k - 1) / 2
-    return np.asarray(small, np.uint8), matrix @ np.array([[k, 0, middle], [0, k, middle], [0, 0, 1]])
 
 
 def paste(image: Image, matrix: NDArray[np.float64], canvas: Image) -> Image:

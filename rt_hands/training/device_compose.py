@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS
+from rt_hands.training.augment import FAR_PX, FAR_SHARE
 from rt_hands.training.compose import HIDDEN_WEIGHT, MIDDLE_MCP, Sprite
 from rt_hands.training.loader import PAIR_SHARE, Mix, picture_odds
 from rt_hands.training.pictures import Picture
@@ -298,12 +299,23 @@ class DeviceStream:
             self._uniform(0, 1, b, 1, 1, 1) < 0.06, 0.0, self._uniform(0.7, 1.25, b, 1, 1, 1)
         )
         image = grey + (image - grey) * colour
-        factor = float(self._uniform(0.22, 0.8, 1))
-        small = interpolate(image, scale_factor=factor, mode="bilinear", antialias=True)
-        soft = interpolate(small, size=image.shape[-2:], mode="bilinear")
-        image = torch.where(self._uniform(0, 1, b, 1, 1, 1) < 0.25, soft, image)
-        grain = self._uniform(0, 0.05, b, 1, 1, 1) * (self._uniform(0, 1, b, 1, 1, 1) < 0.3)
-        return image + grain * self._normal(1, *image.shape)
+        far = self._uniform(0, 1, b, 1, 1, 1) < FAR_SHARE
+        image = torch.where(far, self._far(image), image)
+        return image + self._grain(image)
+
+    def _far(self, image: Tensor) -> Tensor:
+        """The pictures as crops of small hands, blown up with the grain of the camera's own pixels."""
+        side = round(float(torch.exp(self._uniform(*np.log(FAR_PX).tolist(), 1))))
+        if side >= self.size:
+            return image
+        small = interpolate(image, size=(side, side), mode="bilinear", antialias=True)
+        return interpolate(small + self._grain(small), size=image.shape[-2:], mode="bilinear")
+
+    def _grain(self, image: Tensor) -> Tensor:
+        """Noise for a share of the pictures."""
+        b = self.count
+        strength = self._uniform(0, 0.05, b, 1, 1, 1) * (self._uniform(0, 1, b, 1, 1, 1) < 0.3)
+        return strength * self._normal(1, *image.shape)
 
 
 def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
