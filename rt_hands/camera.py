@@ -255,9 +255,33 @@ class Rig:
         """(V, 2) width, height."""
         return np.array([c.size_px for c in self.cameras], np.float64)
 
+    @cached_property
+    def level(self) -> Rig:
+        """The rig as if all pictures were as wide as the widest, so that a pixel is worth the same in each."""
+        width = max(camera.size_px[0] for camera in self.cameras)
+        return Rig(tuple(_widened(camera, width) for camera in self.cameras))
+
+    @cached_property
+    def level_scale(self) -> NDArray[np.float64]:
+        """(V, 2) by which pixels across and down become those of `level`."""
+        return self.level.size_px / self.size_px
+
+    def levelled(self, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points (V, N, 2 or more: x, y) in the pixels of `level`: the same array where all are as wide."""
+        if (self.level_scale == 1).all():
+            return points_px
+        out = points_px.copy()
+        scale = self.level_scale[:, None]
+        out[..., :2] = (points_px[..., :2] + 0.5) * scale - 0.5
+        return out
+
     def project(self, points_world_mm: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Image points in every view: (N, 3) mm -> (V, N, 2) px with distortion; NaN behind a camera."""
-        points_px, in_front, _ = _core.project(
+        """Image points in every view: (N, 3) mm -> (V, N, 2) px with distortion.
+
+        NaN behind a camera, and where a point far out of view would land in the picture: beyond some angle the
+        distortion's polynomial turns back.
+        """
+        points_px, in_front, inside = _core.project(
             np.ascontiguousarray(points_world_mm, np.float64),
             self.K,
             self.distortion,
@@ -266,6 +290,9 @@ class Rig:
         )
         pixels = points_px.astype(np.float32)
         pixels[~in_front] = np.nan
+        if not inside.all():
+            within = ((points_px >= -0.5) & (points_px < self.size_px[:, None] - 0.5)).all(2)
+            pixels[within & ~inside] = np.nan
         return pixels
 
     def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -317,6 +344,12 @@ class Rig:
             return _from_tables(data)
         except InvalidInput as error:
             raise InvalidInput(f"Rig file '{path}': {error}") from None
+
+
+def _widened(camera: Camera, width: int) -> Camera:
+    if camera.size_px[0] == width:
+        return camera
+    return camera.resized((width, max(round(camera.size_px[1] * width / camera.size_px[0]), 1)))
 
 
 def _to_table(camera: Camera) -> dict[str, Any]:

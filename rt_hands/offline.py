@@ -22,6 +22,7 @@ from rt_hands.capture.source import Notice
 from rt_hands.errors import SourceError
 from rt_hands.formats import HandsSample
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS
+from rt_hands.lifting.lift import dressed
 from rt_hands.offline_reading import NO_FRAME, Reader, Readings
 from rt_hands.paths import write_atomically
 from rt_hands.session import Session
@@ -116,7 +117,8 @@ def settled_names(readings: Readings, rig: Rig) -> Readings:
     """
     r = readings
     turn = exchanged(r.world_mm, r.present_3d, r.t_ns, r.points_px, rig)
-    world_mm = _exchanged(r.world_mm, turn, MIRROR)
+    world_mm, score = (_exchanged(values, turn, MIRROR) for values in (r.world_mm, r.score))
+    world_mm[turn], score[turn] = dressed(world_mm[turn], score[turn])
     in_view = views_exchanged(world_mm, r.points_px, rig)
     return replace(
         r,
@@ -124,7 +126,7 @@ def settled_names(readings: Readings, rig: Rig) -> Readings:
         presence=_exchanged(r.presence, in_view, SIDES),
         present=_exchanged(r.present, in_view, SIDES),
         world_mm=world_mm,
-        score=_exchanged(r.score, turn, MIRROR),
+        score=score,
         residual_px=_exchanged(r.residual_px, turn, MIRROR),
         views=_exchanged(r.views, turn, MIRROR),
         present_3d=_exchanged(r.present_3d, turn, SIDES),

@@ -105,7 +105,7 @@ class RigDetector:
                     told = self._told(views, hands)
             read = self._read(images, looks, clock, told)
             if told is None and _log_ratio(read, looks) < -TURNED:
-                hands, views = exchanged(hands), {c: _exchanged(view) for c, view in views.items()}
+                hands, views = exchanged(hands, self._rtc), {c: _exchanged(view) for c, view in views.items()}
                 looks = [_Look(k.camera, 1 - k.hand, k.crop, k.joints_px) for k in looks]
             views = self._views(views, looks, read)
             with clock.stage("lift"):

@@ -233,3 +233,16 @@ def test_a_rig_is_scaled_from_the_command_line(tmp_path: Path) -> None:
     np.testing.assert_allclose(small.project(points), (rig(2).project(points) - 0.5) / 2, atol=1e-6)
     with pytest.raises(InvalidInput, match="'cam_0' gives 1280x720, which is no scaled picture"):
         formats_main([*words, "640", "480", "--overwrite"])
+
+
+@pytest.mark.parametrize(
+    "distortion", [(-0.38, 0.15, 0, 0, -0.03), (-0.3, 0, 0, 0, 0), (-0.2, 0.05, 0, 0, -0.01)]
+)
+def test_what_is_far_out_of_view_is_not_drawn_into_the_picture(distortion: tuple[float, ...]) -> None:
+    """Beyond some angle the polynomial turns back: a hand beside the camera would lie in the middle of its picture."""
+    k = np.array([[900.0, 0, 639.5], [0, 900, 359.5], [0, 0, 1]])
+    rig = Rig((Camera("a", (1280, 720), k, np.array(distortion), np.eye(4)[:3]),))
+    angle = np.radians(np.arange(0, 85, 1.0))
+    px = rig.project(np.column_stack([700 * np.sin(angle), 0 * angle, 700 * np.cos(angle)]))[0]
+    within = (px >= -0.5).all(1) & (px[:, 0] < 1279.5)
+    assert within[:30].all() and not within[47:].any()

@@ -49,6 +49,34 @@ def test_offsets_are_found(fps: float, within_ms: float) -> None:
     assert max(found.std_ms.values()) < 10
 
 
+@pytest.mark.parametrize(
+    "offsets", [(60, 60, 60, 60), (60, 60, 0, 0), (-51, 108, -97, 83)], ids=["the first", "halves", "all"]
+)
+def test_the_first_camera_s_clock_may_be_the_odd_one(offsets: tuple[float, ...]) -> None:
+    """The others agree wherever the first one pulls them: half way, if it can't move."""
+    rig = ring_rig(5)
+    truth = dict(zip(rig.ids, (0.0, *map(float, offsets)), strict=True))
+    found = estimate_offsets(paths(rig, truth, 15, noise_px=3), rig)
+    assert found.offset_ms == pytest.approx(truth, abs=3), found  # 1 ms seen
+    assert max(found.std_ms.values()) < 5
+
+
+@pytest.mark.parametrize("slow", ["cam_0", "cam_1"])
+def test_a_slower_camera_is_measured_too(slow: str) -> None:
+    rig, truth = ring_rig(2), {"cam_0": 0.0, "cam_1": 40.0}
+    fast, slower = (paths(rig, truth, fps, noise_px=3) for fps in (30, 10))
+    found = estimate_offsets(fast | {slow: slower[slow]}, rig)
+    assert found.offset_ms["cam_1"] == pytest.approx(40, abs=4) and found.std_ms["cam_1"] < 10
+
+
+def test_a_camera_that_loses_the_hands_half_way_is_still_sure() -> None:
+    rig, truth = ring_rig(4), {"cam_0": 0.0, "cam_1": 20.0, "cam_2": -30.0, "cam_3": 0.0}
+    seen = paths(rig, truth, 15, noise_px=3, seconds=10.0)
+    seen["cam_2"].points_px[seen["cam_2"].t_ms > 7000] = np.nan
+    found = estimate_offsets(seen, rig)
+    assert found.offset_ms["cam_2"] == pytest.approx(-30, abs=4) and found.std_ms["cam_2"] < 5
+
+
 def test_equal_clocks_stay_equal() -> None:
     rig = ring_rig(3)
     found = estimate_offsets(paths(rig, dict.fromkeys(rig.ids, 0.0), 15, noise_px=4), rig)

@@ -306,3 +306,20 @@ def test_impossible_bones_are_dropped_from_the_wrist_outwards() -> None:
     kept = np.isfinite(drop_impossible(broken, usual)[..., 0])
     assert np.flatnonzero(~kept[0]).tolist() == [7] and np.flatnonzero(~kept[1]).tolist() == [0]
     assert np.isfinite(drop_impossible(joints, usual)).all()
+
+
+def resized(rig: Rig, camera: str, times: float) -> Rig:
+    """One camera with larger pictures of the same view."""
+    size = (round(SIZE[0] * times), round(SIZE[1] * times))
+    return Rig(tuple(c.resized(size) if c.id == camera else c for c in rig))
+
+
+def test_a_view_with_larger_pictures_counts_no_more_than_the_others() -> None:
+    """The network's misses are shares of the hand: three times as many pixels where the picture has three times."""
+    rig, hands = ring_rig(4), usual_hands_mm()
+    points = views_of(hands, rig, noise_px=5)
+    mixed = points.copy()
+    mixed[1, :, :2] = (points[1, :, :2] + 0.5) * 3 - 0.5
+    same, large = run(points, rig), run(mixed, resized(rig, "cam_1", 3.0))
+    np.testing.assert_allclose(large.points_world_mm, same.points_world_mm, atol=0.05)
+    np.testing.assert_allclose(large.residual_px, 3 * same.residual_px, rtol=0.01)

@@ -9,6 +9,7 @@ from test_lift import OffsetRtc, as_hands, hands_mm, ring_rig, views_of
 from rt_hands import Hands2D, Rig
 from rt_hands.layout import MIRROR, hand_slice
 from rt_hands.lifting.watch import WINDOW, RigWatch
+from rt_hands.paths import sample_dir
 from rt_hands.tracking.rig import RigTracker, advise, reproject
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Tracker
@@ -119,6 +120,20 @@ def test_sides_follow_the_hands_when_every_view_flickers() -> None:
         np.testing.assert_allclose(hands.points_world_mm[:21], flat[:21], atol=5e-3, err_msg=str(i))
 
 
+def test_hands_under_the_other_name_get_the_skin_of_their_own_side() -> None:
+    """Their joints are right; a skin made for the other side has the palm's points on the back."""
+    rig = Rig.load(sample_dir() / "rig.toml")
+    with np.load(sample_dir() / "truth.npz") as truth:
+        moments = truth["points_world_mm"][30:52].astype(np.float64)
+    follow, off_mm = RigTracker(rig, smooth=False), []
+    for i, truth_mm in enumerate(moments):
+        seen = views_of(truth_mm, rig)
+        seen = seen[:, MIRROR] if 10 <= i < 20 else seen
+        hands = follow.update(named(seen, rig), i * FRAME_NS).hands
+        off_mm.append(np.linalg.norm(hands.points_world_mm - truth_mm, axis=1).reshape(2, 85).mean(1).max())
+    assert max(off_mm) < 3.0
+
+
 @pytest.mark.parametrize("shown", [slice(None), hand_slice(0)], ids=["both", "one"])
 def test_hands_that_turn_their_names_take_their_past_along(shown: slice) -> None:
     """Still hands in views without a trigger: new names are no motion, and leave no hand behind under the old one."""
@@ -149,6 +164,22 @@ def test_smoothing_follows_motion_and_stills_jitter() -> None:
         smooth.append(tracked.hands.points_world_mm[:21])
     jitter = [np.linalg.norm(np.diff(p[20:], axis=0), axis=2).mean() for p in (raw, smooth)]
     assert jitter[1] < 0.5 * jitter[0]  # 2.5 against 0.6 mm a frame seen
+
+
+def test_a_moved_camera_with_small_pictures_is_named_beside_large_ones() -> None:
+    """20 of 1280 px are off by as much as 60 of 3840."""
+    rig = Rig(tuple(c if c.id == "cam_1" else c.resized((3840, 2160)) for c in ring_rig(5)))
+    watch, follow, told = RigWatch(rig), tracker(rig), []
+    for i in range(WINDOW + 2):
+        points = views_of(hands_mm(), rig)
+        points[..., :2] += (
+            np.random.default_rng(i).normal(0, 3, points[..., :2].shape) * rig.size_px[:, None, :1] / 1280
+        )
+        points[1, :, :2] += (28, -8)
+        views = named(points, rig)
+        told.append(watch.update(views, follow.update(views, i * FRAME_NS).measured))
+    (sentence,) = [t for t in told if t]
+    assert "'cam_1' misses the hands of the other views by 2" in sentence
 
 
 @pytest.mark.parametrize("fault", ["moved", "swapped", "none"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,8 +43,9 @@ class VideoTimes:
         with suppress(av.FFmpegError, OSError):
             found.extend(int(p.pts) for p in container.demux(stream) if p.pts is not None)
         pts = np.sort(np.array(found, np.int64))
-        numerator, denominator = stream.time_base.numerator, stream.time_base.denominator
-        since_ns = (pts - pts[:1]) * (1_000_000_000 * numerator) // denominator
+        # In lowest terms: ticks of 1 us times 10^9 would be beyond 64 bits after two and a half hours.
+        tick_ns = 1_000_000_000 * Fraction(stream.time_base)
+        since_ns = (pts - pts[:1]) * tick_ns.numerator // tick_ns.denominator
         if len(pts):
             container.seek(int(pts[0]), stream=stream, backward=True)
         return VideoTimes(since_ns, first_grab_ns(container), pts)

@@ -97,7 +97,7 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
     """
     cameras = list(paths)
     rig = rig.subset(cameras)
-    period_ms = float(np.median(np.diff(paths[cameras[0]].t_ms)))
+    period_ms = max(float(np.median(np.diff(p.t_ms))) for p in paths.values() if len(p.t_ms) > 1)
     sigma_ms = max(SIGMA_MS, 0.7 * period_ms)
     moments = paths[cameras[0]].t_ms
     grid = np.arange(-REACH_MS, REACH_MS + 1, STEP_MS)
@@ -117,23 +117,31 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
             f"{cost.moments_of(0)} moments; {LEAST_MOMENTS} are needed. Record hands in its view, too."
         )
     blind = [v for v in range(1, len(cameras)) if cost.moments_of(v) < LEAST_MOMENTS]
-    for _ in range(ROUNDS):
-        for v in set(range(1, len(cameras))).difference(blind):
-            chosen[v] = int(np.argmin([np.nanmean(c) for c in cost.along(chosen, v)]))
-    out = [cameras[v] for v in range(1, len(cameras)) if v in blind or chosen[v] in (0, len(grid) - 1)]
+    cost.descend(chosen, set(range(1, len(cameras))).difference(blind))
+    ends = (0, len(grid) - 1)
+    out = [cameras[v] for v in range(1, len(cameras)) if v in blind or chosen[v] in ends]
     if out and len(out) < len(cameras) - 1:
         rest = estimate_offsets({c: path for c, path in paths.items() if c not in out}, rig)
         unsure = dict.fromkeys(out, np.inf)
         return replace(rest, offset_ms=rest.offset_ms | dict.fromkeys(out, 0.0), std_ms=rest.std_ms | unsure)
-    offsets, stds = {cameras[0]: 0.0}, {cameras[0]: 0.0}
-    for v in range(1, len(cameras)):
+    # The first one moves, too: where it alone is off, the others agree with each other wherever they stand.
+    if not out:
+        cost.descend(chosen, set(range(len(cameras))))
+    misses_px = float(np.nanmean(start)), float(np.nanmean(cost(chosen)))
+    if out or np.isin(chosen, ends).any():
+        unsure = {camera: np.inf if v else 0.0 for v, camera in enumerate(cameras)}
+        return Clocks(dict.fromkeys(cameras, 0.0), unsure, *misses_px)
+    offsets, stds = {}, {}
+    for v, camera in enumerate(cameras):
         curves = np.array(cost.along(chosen, v))
-        seen = np.isfinite(curves).all(0)
-        parts = np.array_split(curves[:, seen], BLOCKS, axis=1)
+        curves = curves[:, cost.shared(v) & np.isfinite(curves).all(0)]
+        parts = np.array_split(curves, BLOCKS, axis=1)
         blocks = [_lowest(part.mean(1), grid) for part in parts]
-        offsets[cameras[v]] = _lowest(np.nanmean(curves, axis=1), grid)
-        stds[cameras[v]] = np.inf if out else float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))
-    return Clocks(offsets, stds, float(np.nanmean(start)), float(np.nanmean(cost(chosen))))
+        offsets[camera] = _lowest(curves.mean(1), grid)
+        stds[camera] = float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))
+    first_ms, stds[cameras[0]] = offsets[cameras[0]], 0.0
+    offsets = {camera: ms - first_ms for camera, ms in offsets.items()}
+    return Clocks(offsets, stds, *misses_px)
 
 
 class _Cost:
@@ -164,8 +172,18 @@ class _Cost:
 
     def moments_of(self, view: int) -> int:
         """In how many moments a view and another know the same joint."""
+        return int(self.shared(view).sum())
+
+    def shared(self, view: int) -> NDArray[np.bool_]:
+        """(M,) moments in which a view and another know the same joint: no other tells of the view's clock."""
         others = np.any([known for v, known in enumerate(self._known) if v != view], axis=0)
-        return int((self._known[view] & others).any(1).sum())
+        return np.asarray((self._known[view] & others).any(1))
+
+    def descend(self, chosen: NDArray[np.int64], views: set[int]) -> None:
+        """Bring each of these views in turn to its best shift, in place."""
+        for _ in range(ROUNDS):
+            for v in sorted(views):
+                chosen[v] = int(np.argmin([np.nanmean(c) for c in self.along(chosen, v)]))
 
     def along(self, chosen: NDArray[np.int64], view: int) -> list[NDArray[np.float64]]:
         """The cost at every shift of one view."""

@@ -64,6 +64,7 @@ def lift(
     settle: bring each view's readings under the hand they are of, by all views and the shapes of the hands in 3D (see
     `identity`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
     the past has shown them, NaN elsewhere.
+    Views of different width count as if they were as wide as the widest; residuals are in its pixels.
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
     hand: views 0, residual NaN, a low score.
@@ -79,6 +80,8 @@ def lift(
             f"3D needs two views of the rig; got {', '.join(hands_per_view) or 'none'}: give one more, or "
             "Hands2D.empty() for a view without a picture."
         )
+    # The network errs by shares of the hand, which has more pixels in a larger picture.
+    points_px, rig = rig.levelled(points_px), rig.level
     points = _triangulate(points_px, rig)
     if settle and not plainly_agreed(points_px, points.world_mm, rig):
         points_px = settle_hands(points_px, rig)
@@ -206,6 +209,21 @@ def _by_view(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig
                 f"View '{camera}' is a {type(view).__name__}; wanted its Hands2D, as a Detector gives them."
             )
     return hands
+
+
+def dressed(
+    points_mm: NDArray[np.float64], score: NDArray[np.float32], rtc: Surface | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Hands (N, 170, 3) mm and scores (N, 170) with RTC's skin alone on their joints; absent hands stay absent.
+
+    For hands whose names are exchanged: their skin was that of the other side, the palm's on the back.
+    """
+    hands = points_mm.reshape(-1, N_HAND, 3).copy()
+    scores = score.reshape(-1, N_HAND).copy()
+    side = np.arange(len(hands)) % N_HANDS
+    hands[:, N_JOINTS:], confidence = (rtc or _default_rtc())(hands[:, :N_JOINTS], side)
+    scores[:, N_JOINTS:] = confidence * scores[:, :N_JOINTS].mean(1, keepdims=True)
+    return hands.reshape(points_mm.shape), scores.reshape(score.shape)
 
 
 def _with_surface(points: _Points, rtc: Surface, fusion: float) -> Hands3D:

@@ -47,6 +47,7 @@ class RigWatch:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
+        self._scale = rig.level_scale[:, 0]
         self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
         self._agreed = {camera: deque[bool](maxlen=WINDOW) for camera in rig.ids}
         self._two_miss_px = deque[float](maxlen=TWO_WINDOW)
@@ -60,7 +61,8 @@ class RigWatch:
         }
 
     def misses_px(self) -> dict[str, float]:
-        """Median distance of each camera's joints from the lifted hands drawn back, px; NaN before it has any."""
+        """Median distance of each camera's joints from the lifted hands drawn back, px of the rig's widest pictures; NaN
+        before it has any."""
         return {
             camera: sorted(misses)[len(misses) // 2] if misses else np.nan
             for camera, misses in self._misses_px.items()
@@ -84,7 +86,8 @@ class RigWatch:
                 self._seen[camera].append((times_ns[camera], points[:, :2]))
         at = [self.rig.ids.index(camera) for camera in measured]
         drawn = self.rig.project(joints_mm)[at]
-        apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2)
+        # In the widest view's pixels, of which all limits are shares.
+        apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2) * self._scale[at, None]
         known = np.isfinite(apart_px).sum(1) >= LEAST_JOINTS
         misses_px = middle(apart_px)
         self._moments.append((dict(zip(measured, seen, strict=True)), joints_mm))
@@ -154,7 +157,8 @@ class RigWatch:
             return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
         lags = {c: self._lag(c) for c in wrong}
         moved = [c for c in wrong if not lags[c]]
-        return " ".join([*filter(None, lags.values()), *([_moved(moved, misses)] if moved else [])])
+        own_px = {c: miss / self._scale[self.rig.ids.index(c)] for c, miss in misses.items()}
+        return " ".join([*filter(None, lags.values()), *([_moved(moved, own_px)] if moved else [])])
 
     def _lost(self, camera: str) -> bool:
         agreed = self._agreed[camera]

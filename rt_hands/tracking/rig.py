@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rt_hands.camera import Rig
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS, hand_slice
 from rt_hands.lifting.chirality import right_handedness
-from rt_hands.lifting.lift import lift
+from rt_hands.lifting.lift import dressed, lift
 from rt_hands.lifting.moment import OneMoment, middle
 from rt_hands.lifting.rtc import Surface
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
@@ -127,12 +127,12 @@ class RigTracker:
         if self._against >= 1:
             self._turn()
             return hands
-        return exchanged(hands)
+        return exchanged(hands, self._rtc)
 
     def _turn(self) -> None:
         """The past under the hands' other names; filters start anew, as a hand of the other side has another skin."""
         self._against = 0.0
-        self._last = exchanged(self._last)
+        self._last = exchanged(self._last, self._rtc)
         self._seen_ns.reverse()
         self._velocity_mm_s = self._velocity_mm_s[::-1].copy()
         for one_euro in self._filters:
@@ -193,11 +193,12 @@ def _shapes_agree(hands: Hands3D) -> float:
     return float(right - left)
 
 
-def exchanged(hands: Hands3D) -> Hands3D:
-    """Right and left under each other's name."""
+def exchanged(hands: Hands3D, rtc: Surface | None = None) -> Hands3D:
+    """Right and left under each other's name, each with the skin of its new side, see `dressed`."""
+    points_mm, score = dressed(hands.points_world_mm[MIRROR], hands.score[MIRROR], rtc)
     return Hands3D(
-        hands.points_world_mm[MIRROR],
-        hands.score[MIRROR],
+        points_mm,
+        score,
         hands.residual_px[MIRROR],
         hands.views[MIRROR],
         hands.present[::-1].copy(),
