@@ -13,6 +13,7 @@ double crossing(double a, double b, double c, double low, double high) {
     const auto value = [=](double s) { return 1 + s * (a + s * (b + s * c)); };
     // Twice as far each time gives a narrow bracket for Newton: `high` may be as good as infinite.
     double s = low > 0 ? 2 * low : std::min(1.0, 1 / (std::fabs(a) + std::fabs(b) + std::fabs(c)));
+    s = std::max(s, std::numeric_limits<double>::min());  // terms that overflow give 0, which doubling leaves 0
     for (; s < high && value(s) > 0; s *= 2) low = s;
     high = std::min(s, high);
     s = 0.5 * (low + high);

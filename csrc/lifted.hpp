@@ -29,7 +29,7 @@ struct ReadingSums {
 inline ReadingSums read_hand(const float* points, std::int64_t joints, std::int64_t least, const TrustRule& rule,
                              double* place_px, double* weight) {
     const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
-    const auto there = [&](const float* p) { return std::isfinite(p[0]) && p[2] > 0; };
+    const auto there = [&](const float* p) { return std::isfinite(p[0]) && std::isfinite(p[1]) && p[2] > 0; };
     std::int64_t known = 0;
     for (std::int64_t j = 0; j < joints; ++j) known += there(points + 3 * j);
     double low[2] = {inf, inf}, high[2] = {-inf, -inf}, score = 0;

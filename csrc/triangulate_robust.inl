@@ -68,7 +68,7 @@ static inline std::int64_t typical_residual2(const Group& g, int lane_index, dou
         const double r2 = lane(g.residuals2[v], lane_index);
         ordered[count++] = r2 == r2 ? r2 : std::numeric_limits<double>::infinity();
     }
-    if (count == 0) return 0;
+    if (count < 2) return count;
     std::nth_element(ordered, ordered + (count + 1) / 2, ordered + count);
     *typical2 = ordered[(count + 1) / 2];
     return count;

@@ -1,7 +1,7 @@
 """Types and contracts of the C++ core. Letters: B batch, K maps, V views, N points, h x w cells of a map.
 
 Every function raises ValueError, saying what came and what was wanted, for a wrong shape, dtype or camera.
-Lists are taken where arrays are read; non-contiguous and read-only arrays are fine. The GIL is off during the maths.
+Lists are taken where arrays are read; non-contiguous and read-only arrays are fine. The GIL is off during long maths.
 """
 
 from __future__ import annotations

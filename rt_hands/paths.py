@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -50,6 +53,19 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     # Numbers are every second part, compared as digits: int() takes no long ones, and no superscripts.
     parts = [part.lstrip("0") if i % 2 else part for i, part in enumerate(texts_and_numbers)]
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)]
+
+
+def write_figures(path: Path, figures: object) -> None:
+    """Figures as JSON, atomically; null for those that are not finite, which JSON does not know."""
+    write_atomically(path, json.dumps(_finite(figures), indent=1).encode() + b"\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -88,6 +88,19 @@ def test_two_nudged_cameras_need_all_of_them_free(rig, moments, monkeypatch):
     assert is_better(refined)
 
 
+def test_uncertainties_do_not_depend_on_where_the_world_begins(rig, moments, monkeypatch):
+    monkeypatch.setattr(hands, "MOST_POINTS", 300)
+    bad = nudged(nudged(rig, "cam_left", 2.5, 20.0), "cam_top", -2.5, -20.0)
+    fit = Seen.of(moments, bad).part(held_out=False).flat()
+    stds = []
+    for away_mm in (0.0, 2000.0):
+        world = np.eye(4)
+        world[:3, 3] = (away_mm, 0, 0)
+        moved = Rig(tuple(replace(c, cam_from_world=c.cam_from_world @ world) for c in bad))
+        stds.append(hands._adjust(*fit, moved, (1, 2, 3))[1])
+    np.testing.assert_allclose(stds[1], stds[0], rtol=0.1)
+
+
 def test_a_rig_that_is_right_stays(rig, moments, monkeypatch):
     monkeypatch.setattr(hands, "MOST_POINTS", 300)
     assert not is_better(refine(Seen.of(moments, rig), rig))

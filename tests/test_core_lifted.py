@@ -49,8 +49,9 @@ def test_readings_are_their_twin(seed: int, lost: float) -> None:
     points = rng.normal(300, 80, (3, 2, 85, 3)).astype(np.float32)
     points[..., 2] = rng.uniform(-0.1, 1.2, points.shape[:3])
     points[rng.random(points.shape[:3]) < lost] = (np.nan, np.nan, 0)
+    points[..., 1][rng.random(points.shape[:3]) < 0.05] = np.nan  # half a place is none
     joints = points[:, :, :21].astype(float)
-    known = np.isfinite(joints[..., 0]) & (joints[..., 2] > 0)
+    known = np.isfinite(joints[..., :2]).all(-1) & (joints[..., 2] > 0)
     known &= known.sum(2, keepdims=True) >= 12
     score = np.where(known, joints[..., 2], 0)
     weight = np.where(known, np.exp(2 * (np.minimum(score, 1) - 0.75) / 0.2), 0)

@@ -128,6 +128,15 @@ def test_a_lens_that_folds_back_is_not_inside(level: str) -> None:
     assert (pixels[0, :, 0] < 639).all() and inside.tolist() == [[True, False]]
 
 
+def test_distortion_that_overflows_ends() -> None:
+    """A broken calibration file: its slope's terms add up to infinity, of which the search made a step of 0."""
+    dist = np.array([[-5e307, -3e307, 0, 0, 0]])
+    _, in_front, _ = _core.project(
+        np.array([[0, 0, 100.0]]), np.eye(3)[None], dist, np.eye(3, 4)[None], [[640, 480]]
+    )
+    assert in_front.all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(dist=hnp.arrays(float, 5, elements=st.integers(-40, 40).map(lambda n: n / 100)), r=st.floats(0, 3))
 def test_fold_radius(dist: np.ndarray, r: float) -> None:

@@ -115,6 +115,8 @@ def test_found_hands_are_judged_apart_from_missed_ones() -> None:
     guess[0, 85:] = np.nan
     near, missed = rendered.found(data, guess)
     assert abs(near - 2.24) < 1e-4 and missed == 0.25
+    guess[1, 3] = np.nan  # a point without a peak counts as the picture's half side, as in `errors_px`
+    assert rendered.found(data, guess)[0] == pytest.approx((2.24 * 254 + 112) / 255, rel=1e-4)
 
 
 def test_swapped_sides_are_seen() -> None:
@@ -200,6 +202,6 @@ def test_the_table_takes_networks_from_elsewhere(tmp_path: Path) -> None:
 def test_figures_have_the_names_that_others_look_for() -> None:
     row = dict.fromkeys(("pck05", "pck10", "pck20", "missed", "side_wrong"), 0.1)
     real = {"detector": {"all": row, "sets": {"a": row}, "invented": float("nan")}, "network alone": {}}
-    flat = cpm._no_nan(cpm.flat_figures({"real": real, "table": {"cpm_light": {"test_one_px": 4.0}}}))
-    assert flat["real_pck10"] == 0.1 and flat["real_invented"] is None
+    flat = cpm.flat_figures({"real": real, "table": {"cpm_light": {"test_one_px": 4.0}}})
+    assert flat["real_pck10"] == 0.1 and np.isnan(flat["real_invented"])
     assert flat["networks"]["cpm_light"]["test_one_px"] == 4.0 and flat["sets"]["a"] == row

@@ -49,6 +49,14 @@ def test_the_truth_itself_is_found_without_error(tmp_path, capsys):
     assert row["jitter"] == pytest.approx(0, abs=1e-6)
 
 
+def test_figures_that_are_not_known_are_null(tmp_path):
+    """JSON has no NaN; strict readers refuse a file with one."""
+    export_hands(tmp_path / "hands.csv", [replace(s, hands=Hands3D.empty()) for s in true_3d()])
+    assert main(["sample", str(tmp_path / "hands.csv"), "--json", str(tmp_path / "f.json")]) == 0
+    (row,) = json.loads((tmp_path / "f.json").read_text(), parse_constant=pytest.fail).values()
+    assert row["found"] == 0 and row["mean"] is None
+
+
 def test_known_mistakes_in_the_pictures(truth_2d):
     points = truth_2d.points
     shifted = points + np.array([3.0, 4.0])

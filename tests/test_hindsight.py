@@ -87,6 +87,15 @@ def test_what_both_trackers_saw_stays_though_it_is_not_read_again(standin_cpm):
     assert all(found.present.tolist() == [True, False] for found in one)
 
 
+def test_what_the_trackers_disagree_on_was_seen_by_one_of_them(standin_cpm):
+    """Each follows another thing: neither is kept where nothing is read."""
+    elsewhere = PaintedHand(0, (120, 250), 130)
+    forward, backward = (np.tile(tracked(hand), (3, 1, 1, 1)) for hand in (pair(0)[0], elsewhere))
+    expected = places(forward, backward, *times(3))
+    assert [[place.seen_by for place in here] for here in expected] == [[1, 1]] * 3
+    assert not any(found.present.any() for found in read(standin_cpm, expected, [picture(size_px=SIZE)] * 3))
+
+
 def test_what_either_tracker_saw_is_looked_for(standin_cpm):
     count = 8
     forward, backward = nothing(count), nothing(count)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -16,7 +18,7 @@ from takes import COUNT, SIZE, numbers, record, video_times_ns
 from rt_hands.camera import Camera, Rig
 from rt_hands.capture.paced import Played
 from rt_hands.capture.session_info import ClockAnchor, SessionInfo, file_stem
-from rt_hands.capture.session_times import grab_times_ns
+from rt_hands.capture.session_times import VideoTimes, grab_times_ns
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
 from rt_hands.session import Session, SessionWriter
@@ -237,3 +239,17 @@ def test_sample_is_the_bundled_session_unless_a_folder_is_called_so(tmp_path, mo
     record(tmp_path / "sample")
     with Session("sample") as session:
         assert session.cameras == ("cam_2", "cam_10")
+
+
+def test_a_video_of_hours_keeps_its_times() -> None:
+    """Ticks of a microsecond times 10^9 are beyond 64 bits after 2.56 hours."""
+    hours = np.array([0.0, 2.5, 2.6, 400.0])
+    packets = [SimpleNamespace(pts=round(h * 3.6e9)) for h in hours]
+    stream = SimpleNamespace(time_base=Fraction(1, 1_000_000))
+    container = SimpleNamespace(
+        streams=SimpleNamespace(video=[stream]),
+        demux=lambda _: packets,
+        seek=lambda *_, **__: None,
+        metadata={},
+    )
+    assert VideoTimes.of(container).since_first_ns.tolist() == (hours * 3.6e12).round().astype(int).tolist()

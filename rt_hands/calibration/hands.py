@@ -282,8 +282,12 @@ def _stds(state: _State, focal: Array, free: tuple[int, ...]) -> Array:
     square = (state.miss**2).sum(2)[seen]
     variance = float((state.weight[seen] * square).sum() / (2 * seen.sum())) / _INDEPENDENT
     if len(free) == len(state.poses) - 1:
-        # Along the change of scale all translations grow together: the scale is given, so that is no uncertainty.
-        scale = np.concatenate([np.concatenate([np.zeros(3), state.poses[v, :3, 3]]) for v in free])
+        # Along the change of scale all cameras move away from the one that stays: the scale is given, so that is no
+        # uncertainty. A camera's translation then grows by its way from there, as it sees it.
+        (stays,) = set(range(len(state.poses))).difference(free)
+        centre = np.linalg.inv(state.poses[stays])[:3, 3]
+        away = [state.poses[v, :3, :3] @ centre + state.poses[v, :3, 3] for v in free]
+        scale = np.concatenate([np.concatenate([np.zeros(3), way]) for way in away])
         scale /= max(float(np.linalg.norm(scale)), 1e-9)
         system = system + float(np.trace(system)) * np.outer(scale, scale)
     out = np.zeros(6 * len(state.poses))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.layout import N_POINTS
-from rt_hands.paths import natural_key, weights_dir
+from rt_hands.paths import natural_key, weights_dir, write_figures
 from rt_hands.tracking.crops import search_crops
 from rt_hands.tracking.readings import HandsBuilder
 from rt_hands.types import Hands2D, Image
@@ -269,13 +268,6 @@ def flat_figures(report: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _no_nan(value: Any) -> Any:
-    """The same figures with None for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _no_nan(v) for key, v in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
 PARTS = {"table": table, "decode": decode, "real": real}
 
 
@@ -298,6 +290,6 @@ def main(argv: Sequence[str]) -> int:
         check_folder(options.sheets)
     report = {part: PARTS[part](options, console) for part in options.parts}
     if options.json is not None:
-        options.json.write_text(json.dumps(_no_nan(flat_figures(report)), indent=1) + "\n", encoding="utf-8")
+        write_figures(options.json, flat_figures(report))
         console.print(f"Figures: {options.json}")
     return 0

@@ -124,10 +124,13 @@ def errors_px(data: RenderedSet, points: NDArray[np.floating]) -> NDArray[np.flo
     if points.shape != data.points_px.shape:
         raise InvalidInput(f"The network gave points {points.shape}; wanted {data.points_px.shape}.")
     inside = ((data.points_px >= 0) & (data.points_px <= PICTURE_PX - 1)).all(-1)
+    return np.asarray(_away_px(data, points)[inside] * (TABLE_PX / PICTURE_PX), np.float64)
+
+
+def _away_px(data: RenderedSet, points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(n, 170) distances; a point without any peak counts as the picture's half side: silence must not beat a guess."""
     away = np.linalg.norm(points - data.points_px, axis=-1)
-    # A point without any peak counts as the picture's half side: silence must not beat a bad guess.
-    away = np.where(np.isfinite(away), away, PICTURE_PX / 2)
-    return np.asarray(away[inside] * (TABLE_PX / PICTURE_PX), np.float64)
+    return np.where(np.isfinite(away), away, PICTURE_PX / 2)
 
 
 def found(data: RenderedSet, points: NDArray[np.floating]) -> tuple[float, float]:
@@ -136,7 +139,7 @@ def found(data: RenderedSet, points: NDArray[np.floating]) -> tuple[float, float
     there, got = (
         np.isfinite(p.reshape(-1, N_HANDS, N_HAND, 2)[:, :, 0, 0]) for p in (data.points_px, points)
     )
-    away = np.linalg.norm(points - data.points_px, axis=-1).reshape(inside.shape)[inside & got[..., None]]
+    away = _away_px(data, points).reshape(inside.shape)[inside & got[..., None]]
     return float(away.mean() * (TABLE_PX / PICTURE_PX)), float((there & ~got).sum() / there.sum())
 
 

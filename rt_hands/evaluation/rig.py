@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from rt_hands.evaluation.rig_rendered import (
 )
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
+from rt_hands.paths import write_figures
 from rt_hands.rig_detector import ROUNDS
 
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
         figures |= real
         Console().print(_real_table(real))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_figures(options.json, figures)
     return 0
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from rt_hands.errors import InvalidInput, MissingPart, check_target
 from rt_hands.evaluation.calibration import auc, expected_calibration_error
 from rt_hands.evaluation.error_picture import draw_errors, neutral_joints
 from rt_hands.lifting.rtc import Rtc
+from rt_hands.paths import write_figures
 
 if TYPE_CHECKING:
     from rt_hands.synth.points import PointBatch
@@ -187,5 +187,5 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"Hand coloured by error: {options.picture}")
     if options.json is not None:
         figures |= {"samples": float(options.samples), "seed": float(options.seed)}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_figures(options.json, figures)
     return 0

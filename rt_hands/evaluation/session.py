@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from rt_hands.errors import InvalidInput, check_target
 from rt_hands.formats import load_hands
 from rt_hands.formats.hands import HandsSample, is_3d, point_values
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
-from rt_hands.paths import session_folder
+from rt_hands.paths import session_folder, write_figures
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -72,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         table.add_row(path, unit, *(f"{s:.1%}" for s in shares), *(f"{x:.2f}" for x in lengths))
     Console().print(table)
     if options.json:
-        options.json.write_text(json.dumps({path: f for path, (_, f) in rows.items()}, indent=1) + "\n")
+        write_figures(options.json, {path: f for path, (_, f) in rows.items()})
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +23,7 @@ from rt_hands.evaluation.labels import own_tips
 from rt_hands.evaluation.sheets import sheet
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
+from rt_hands.paths import write_figures
 from rt_hands.pipeline import Pipeline
 
 Array = NDArray[np.float64]
@@ -198,5 +198,5 @@ def main(argv: Sequence[str]) -> int:
         chosen = np.linspace(0, len(drawn) - 1, min(TILES, len(drawn))).astype(int)
         cv2.imwrite(str(options.sheet), sheet([drawn[i] for i in chosen], 6))
     if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_figures(options.json, report)
     return 0

@@ -61,7 +61,7 @@ class RigWatch:
         }
 
     def misses_px(self) -> dict[str, float]:
-        """Median distance of each camera's joints from the lifted hands drawn back, px of the rig's widest pictures; NaN
+        """Median distance of each camera's joints from the hands drawn back, px of the rig's widest pictures; NaN
         before it has any."""
         return {
             camera: sorted(misses)[len(misses) // 2] if misses else np.nan

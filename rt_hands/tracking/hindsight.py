@@ -74,8 +74,10 @@ def places(
         for hand in range(N_HANDS):
             mine = slice(hand * N_HAND, (hand + 1) * N_HAND)
             forward, backward = forward_px[at, view, mine], backward_px[at, view, mine]
+            path, other = _paths(forward, backward, t_ns[at, view])
             seen_by = np.isfinite(forward[:, 0, 0]) * 1 + np.isfinite(backward[:, 0, 0])
-            for points in _paths(forward, backward, t_ns[at, view]):
+            seen_by[np.isfinite(other[:, 0, 0])] = 1  # each is seen by one of them
+            for points in (path, other):
                 for i in np.flatnonzero(np.isfinite(points[:, 0, 0])).tolist():
                     found[at[i]].append(Place(view, hand, points[i], int(seen_by[i])))
     return found

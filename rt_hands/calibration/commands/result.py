@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from rt_hands.calibration.solve import Calibration, calibrate
 from rt_hands.calibration.verdict import Verdict, check_calibration, check_pictures
 from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
-from rt_hands.paths import write_atomically
+from rt_hands.paths import write_figures
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def write(folder: Path, seen: Observations, outcome: Outcome, *, force: bool) ->
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "calibration.png", folder / "calibration.json"]
     save_report(written[0], seen, outcome.verdict, outcome.calibration)
-    write_atomically(written[1], json.dumps(figures(outcome), indent=1).encode())
+    write_figures(written[1], figures(outcome))
     cal = outcome.calibration
     if cal is not None and (outcome.verdict.accepted or force):
         cal.rig.save(folder / "rig.toml")
