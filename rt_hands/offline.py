@@ -117,7 +117,7 @@ def settled_names(readings: Readings, rig: Rig) -> Readings:
     """
     r = readings
     turn = exchanged(r.world_mm, r.present_3d, r.t_ns, r.points_px, rig)
-    world_mm, score = (_exchanged(values, turn, MIRROR) for values in (r.world_mm, r.score))
+    world_mm, score = _exchanged(r.world_mm, turn, MIRROR), _exchanged(r.score, turn, MIRROR)
     world_mm[turn], score[turn] = dressed(world_mm[turn], score[turn])
     in_view = views_exchanged(world_mm, r.points_px, rig)
     return replace(
