@@ -31,15 +31,17 @@ core = Pybind11Extension(
 
 
 class BuildExt(build_ext):  # type: ignore[misc]
-    """The core, then csrc/cuda/*.cu into fatbins beside the engine that loads them. RT_HANDS_CUDA=0 leaves them out."""
+    """The core, then csrc/cuda/*.cu into fatbins beside the engine that loads them.
+
+    RT_HANDS_CUDA=0 compiles none: of earlier ones only those that are current stay.
+    """
 
     def run(self) -> None:
         super().run()
-        if os.environ.get("RT_HANDS_CUDA") == "0":
-            return
         package = Path(self.get_ext_fullpath("rt_hands._core")).resolve().parent
         compiler = runpy.run_path(str(Path(__file__).resolve().parent / "csrc" / "cuda" / "compile.py"))
-        compiler["compile_all"](package / "inference" / "cuda")
+        wanted = "remove_outdated" if os.environ.get("RT_HANDS_CUDA") == "0" else "compile_all"
+        compiler[wanted](package / "inference" / "cuda")
 
 
 setup(ext_modules=[core], cmdclass={"build_ext": BuildExt})

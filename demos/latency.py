@@ -25,7 +25,7 @@ def main(argv):
     with open_source(argv[0] if argv else "sample") as source:
         cpm = Cpm.load()
         # The first runs of a network are slow; users never see them, so they are not counted either.
-        cpm.engine.warm_up((1, 2))
+        cpm.warm_up((1, 2))
         pipeline = Pipeline(source, cpm)
         for result in islice(pipeline, frames):
             with pipeline.clock.stage("draw"):

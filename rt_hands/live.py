@@ -177,7 +177,7 @@ def _file_instead_of_window(source: Source, reason: str) -> str:
 
 def _run(options: Options, source: Source, save: str | None, rig: Rig | None, show: bool) -> None:
     cpm = Cpm.load(options.model, options.engine, options.threads)
-    cpm.engine.warm_up((1, 2))
+    cpm.warm_up((1, 2 * len(source.cameras)))
     recorded = Recorded(source, options.record, rig) if options.record else None
     pipeline = Pipeline(recorded or source, cpm, options.smooth, rig=rig)
     workers: list[Worker] = []

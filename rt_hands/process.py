@@ -138,7 +138,7 @@ def _process(
     model = best_model(console) if options.model == "best" else find_model(options.model)
     cpm = Cpm.load(str(model), options.engine, options.threads)
     try:
-        cpm.engine.warm_up((1, 2))
+        cpm.warm_up((1, 2))
         engine = cpm.engine
         made_by = {"model": model.name, "engine": f"{engine.name} {engine.device} {engine.precision}"}
         made_by["reading"] = "quick" if options.quick else "both ways in time, mirrored"

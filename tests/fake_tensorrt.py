@@ -10,6 +10,7 @@ import ctypes
 import enum
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -138,7 +139,7 @@ class FakeTrt:
 
     def __init__(self, version: str = "10.3.0.26", typed: bool = True, fault: str = "") -> None:
         self.__name__, self.__version__, self.fault = "tensorrt", version, fault
-        self.builds = 0
+        self.builds, self.typed, self.building = 0, typed, threading.Event()
         self.flags_set: list[str] = []
         self.timings_offered: list[bytes] = []
         self.network_flags = 0
@@ -248,7 +249,15 @@ class _Builder:
         )
 
     def build_serialized_network(self, network: _FakeNetwork, config: _Config) -> bytes | None:
+        """fault 'slow build': one step after the other for half a second, unless the monitor ends it."""
         self.trt.builds += 1
+        self.trt.building.set()
+        for step in range(50 if self.trt.fault == "slow build" else 0):
+            time.sleep(0.01)
+            if config.progress_monitor is not None and not config.progress_monitor.step_complete(
+                "Slow", step
+            ):
+                return None
         if config.progress_monitor is not None:
             config.progress_monitor.phase_start("Building", None, 1)
             config.progress_monitor.step_complete("Building", 0)
@@ -288,6 +297,7 @@ class _Engine:
         self.ins, self.outs = self.session.get_inputs(), self.session.get_outputs()
         self.tensors = {t.name: t for t in (*self.ins, *self.outs)}
         self.num_io_tensors = len(self.tensors)
+        self.contexts = 0
 
     def get_tensor_name(self, i: int) -> str:
         return list(self.tensors)[i]
@@ -307,6 +317,7 @@ class _Engine:
         return self.head["profiles"][profile][name]
 
     def create_execution_context(self) -> Any:
+        self.contexts += 1
         return None if self.trt.fault == "none context" else _Context(self)
 
 
@@ -315,8 +326,17 @@ class _Context:
 
     def __init__(self, engine: _Engine) -> None:
         self.engine, self.shapes, self.addresses = engine, {}, {}
+        # As 8.6 has it: only an engine's first context takes a profile by itself.
+        self.active_optimization_profile = 0 if engine.trt.typed or engine.contexts == 1 else -1
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert self.active_optimization_profile < 0 and not self.shapes and stream in DEVICES
+        self.active_optimization_profile = profile
+        return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if self.active_optimization_profile < 0:
+            return False
         low, _, high = self.engine.get_tensor_profile_shape(name, 0)
         self.shapes[name] = tuple(shape)
         return all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))

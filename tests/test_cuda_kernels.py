@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import runpy
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -158,6 +161,55 @@ def test_nvcc_compiles_for_every_gpu(source: Path, tmp_path: Path):
     assert {75, 80, 86, 89, 90} <= set(known) and all(f"sm_{a}".encode() in made for a in known)
     if set(known) < WANTED:
         pytest.skip(f"Compiled for {known}; this nvcc does not know {sorted(WANTED - set(known))}.")
+
+
+@pytest.fixture
+def fatbins(tmp_path):
+    """A package's folder of kernels: one current, one older than its source, one without a source."""
+    folder = tmp_path / "inference" / "cuda"
+    folder.mkdir(parents=True)
+    names = [*(source.stem for source in COMPILER.SOURCES[:2]), "gone"]
+    for name in names:
+        (folder / f"{name}.fatbin").write_bytes(b"machine code")
+    os.utime(folder / f"{names[1]}.fatbin", (0, 0))
+    return folder
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.fatbin"))
+
+
+def test_without_nvcc_no_outdated_kernel_stays(fatbins, monkeypatch, capsys):
+    monkeypatch.setattr(COMPILER, "find_nvcc", lambda: None)
+    assert COMPILER.compile_all(fatbins) is False and capsys.readouterr().err.startswith("No nvcc:")
+    assert left_in(fatbins) == [COMPILER.SOURCES[0].stem]
+
+
+def test_where_nvcc_fails_no_outdated_kernel_stays(fatbins, monkeypatch, capsys):
+    def fails(nvcc, source, fatbin):
+        fatbin.write_bytes(b"half of")
+        raise subprocess.CalledProcessError(1, nvcc)
+
+    monkeypatch.setattr(COMPILER, "find_nvcc", lambda: "nvcc")
+    monkeypatch.setattr(COMPILER, "compile_kernel", fails)
+    assert COMPILER.compile_all(fatbins) is False
+    assert f"nvcc failed on {COMPILER.SOURCES[1].name}" in capsys.readouterr().err
+    assert left_in(fatbins) == [COMPILER.SOURCES[0].stem]
+
+
+def test_a_build_without_kernels_packs_no_outdated_one(fatbins, monkeypatch):
+    build = pytest.importorskip("pybind11.setup_helpers", reason="setup.py needs pybind11 and setuptools.")
+    import setuptools
+
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("RT_HANDS_CUDA", "0")
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setattr(build.ParallelCompile, "install", lambda self: None)
+    monkeypatch.setattr(build.build_ext, "run", lambda self: None)
+    command = runpy.run_path("setup.py")["BuildExt"](setuptools.Distribution())
+    command.get_ext_fullpath = lambda name: str(fatbins.parents[1] / "_core.so")
+    command.run()
+    assert left_in(fatbins) == [COMPILER.SOURCES[0].stem]
 
 
 @pytest.fixture

@@ -101,6 +101,14 @@ def test_broken_file_is_one_sentence(tmp_path, standin_path, name, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", HERE)
+def test_a_file_that_can_not_be_read_is_one_sentence(tmp_path, name):
+    with pytest.raises(InvalidInput, match=r"Can't read model .*gone\.onnx: No such file or directory\."):
+        open_engine(tmp_path / "gone.onnx", name, quiet=True)
+    with pytest.raises(InvalidInput, match="Can't read model"):
+        open_engine(tmp_path, name, quiet=True)
+
+
 def test_auto_takes_the_first_installed(monkeypatch):
     monkeypatch.setattr(engines.tensorrt, "why_not", lambda: "TensorRT is not installed.")
     monkeypatch.setattr(engines.tensorrt, "is_installed", lambda: False)
@@ -225,7 +233,7 @@ def test_warm_up_leaves_answers_alone(standin_cpm):
     hand = standin.PaintedHand(0, (300, 200), 150)
     job = [(standin.picture(hand), Crop.around((300, 200), 210))]
     before = standin_cpm(job).points_px
-    standin_cpm.engine.warm_up((1, 2))
+    standin_cpm.warm_up((1, 2))
     np.testing.assert_array_equal(standin_cpm(job).points_px, before)
 
 

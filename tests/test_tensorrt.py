@@ -14,11 +14,12 @@ onnx = pytest.importorskip("onnx", reason="TensorRT plans are built by way of on
 from fake_tensorrt import DEVICES, GPU, FakeTrt, NumpyDevice  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from rt_hands.errors import InvalidInput  # noqa: E402
+from rt_hands.errors import InvalidInput, MissingPart  # noqa: E402
 from rt_hands.inference.tensorrt import plan, probe  # noqa: E402
-from rt_hands.inference.tensorrt.cuda import DeviceLost, cuda_error  # noqa: E402
+from rt_hands.inference.tensorrt.cuda import CudaFailed, DeviceLost, cuda_error  # noqa: E402
 from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine, choose_precision  # noqa: E402
 from rt_hands.inference.tensorrt.onnx_types import with_types  # noqa: E402
+from rt_hands.inference.tensorrt.owner import Owner  # noqa: E402
 from rt_hands.inference.tensorrt.reader import CropReader  # noqa: E402
 
 
@@ -196,6 +197,43 @@ def test_timings_of_one_build_serve_the_next(small, cache):
     assert len(list(cache.glob("timings-*.cache"))) == 2
 
 
+def test_rtx_keeps_no_timings(small, cache):
+    trt = FakeTrt()
+    trt.__name__ = "tensorrt_rtx"
+    open_small(small, trt).close()
+    assert trt.builds == 1 and trt.timings_offered == [] and not list(cache.glob("timings-*"))
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["10", "8.6"])
+def test_ctrl_c_ends_a_build_and_leaves_no_context(small, cache, typed, monkeypatch, capsys):
+    """A build that can't be ended (8.6) is waited for, and its plan kept."""
+    trt, ends, call = FakeTrt(typed=typed, fault="slow build"), [], Owner.call
+
+    def answered(*arguments):
+        try:
+            call(*arguments)
+            ends.append("opened")
+        except InvalidInput as error:
+            ends.append(str(error))
+
+    def interrupted(*arguments):
+        waiting = threading.Thread(target=answered, args=arguments)
+        waiting.start()
+        assert trt.building.wait(10)
+        monkeypatch.setattr(Owner, "call", call)
+        threads.append(waiting)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Owner, "call", interrupted)
+    threads = []
+    with pytest.raises(KeyboardInterrupt):
+        open_small(small, trt)
+    threads[0].join()
+    assert ends == ["Building small.onnx was cancelled." if typed else "opened"]
+    assert list(DEVICES.values())[-1].closed and "can't build" not in capsys.readouterr().err
+    assert len(list(cache.glob("*.plan"))) == (not typed)
+
+
 def test_another_version_gpu_or_file_builds_anew_and_says_why(small, capsys):
     open_small(small).close()
     capsys.readouterr()
@@ -303,10 +341,26 @@ def test_a_dead_context_is_a_sentence_closing_stays_quiet_and_another_engine_run
     [
         (PYCUDA.MemoryError("cuMemAlloc failed"), "Test GPU is out of memory"),
         (Exception("no kernel image is available for execution"), "kernels don't load on Test GPU"),
+        (Exception("cuModuleLoadDataEx failed: device kernel image is invalid - "), "kernels don't load"),
+        (Exception("cuModuleGetFunction failed: named symbol not found"), "kernels don't load on Test GPU"),
+        (Exception("cuLaunchKernel failed: invalid argument"), "A CUDA call failed on Test GPU"),
+        (Exception("cuStreamSynchronize failed: unspecified launch failure"), "context on Test GPU was lost"),
     ],
 )
 def test_errors_of_the_driver_are_sentences(error, said):
     assert said in str(cuda_error(PYCUDA, GPU, error))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("device kernel image is invalid", MissingPart),
+        ("invalid argument", CudaFailed),
+        ("an illegal memory access was encountered", DeviceLost),
+    ],
+)
+def test_errors_of_the_driver_are_of_the_kind_that_callers_catch(text, kind):
+    assert type(cuda_error(PYCUDA, GPU, Exception(text))) is kind
 
 
 def test_corrupt_and_truncated_onnx_are_sentences(small, tmp_path):

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.inference.tensorrt import cuda as devices
 from rt_hands.inference.tensorrt import graph as graphs
 from rt_hands.inference.tensorrt import probe
 from rt_hands.inference.tensorrt.owner import Owner
@@ -171,6 +174,81 @@ def test_work_that_raises_under_capture_still_ends_it():
     with pytest.raises(ZeroDivisionError):
         graphs.capture(cuda, 5, lambda: 1 / 0)
     assert cuda.calls == ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphDestroy"]
+
+
+class Pycuda:
+    """Its driver module, as far as a device needs it; `fail` names calls and what they say."""
+
+    Error = type("Error", (Exception,), {})
+    MemoryError = type("MemoryError", (Error,), {})
+
+    def __init__(self, **fail):
+        self.fail, self.calls = fail, []
+        self.init = self.call("init")
+        self.memcpy_dtoh_async = self.call("memcpy_dtoh_async")
+        self.module_from_buffer = self.call("module_from_buffer")
+        stream, self._stream = (
+            SimpleNamespace(handle=5, synchronize=self.call("synchronize")),
+            self.call("Stream"),
+        )
+        self.Stream = lambda flags: self._stream() or stream
+        context = SimpleNamespace(**{name: self.call(name) for name in ("push", "pop", "detach")})
+        self.Device = lambda index: SimpleNamespace(retain_primary_context=lambda: context)
+
+    def call(self, name):
+        def called(*arguments):
+            self.calls.append(name)
+            if name in self.fail:
+                raise self.Error(f"{name} failed: {self.fail[name]}")
+
+        return called
+
+
+@pytest.fixture
+def open_device(monkeypatch):
+    def opened(**fail):
+        pycuda = Pycuda(**fail)
+        monkeypatch.setattr(devices, "_import_pycuda", lambda: pycuda)
+        monkeypatch.setattr(devices, "load_libcuda", GraphCuda)
+        return pycuda, lambda: devices.PycudaDevice(probe.Gpu(0, "Test GPU", (9, 0), 13000))
+
+    return opened
+
+
+def test_a_recording_that_tensorrt_broke_off_is_refused_and_runs_go_on(open_device):
+    pycuda, make = open_device()
+    device, result = make(), np.zeros(3, np.float32)
+    record = device.capture
+
+    def capture(work):
+        pycuda.fail["memcpy_dtoh_async"] = "operation failed due to a previous error during capture"
+        try:
+            return record(work)
+        finally:
+            pycuda.fail.clear()
+
+    device.capture = capture
+    replay = graphs.Replay(device, lambda: device.download(result, 64), (result,), ())
+    replay.start()
+    assert not replay.has_graph and "recording failed (memcpy_dtoh_async failed: operation" in replay.reason
+    assert "lost" not in replay.reason and pycuda.calls.count("memcpy_dtoh_async") == 3
+    device.close()
+
+
+def test_kernels_that_the_gpu_refuses_are_a_missing_part(open_device):
+    _, make = open_device(module_from_buffer="device kernel image is invalid")
+    device = make()
+    with pytest.raises(MissingPart, match=r"packaged CUDA kernels don't load on Test GPU \(sm_90\)"):
+        device.load_kernels(b"")
+    device.close()
+
+
+@pytest.mark.parametrize("fail", [{}, {"Stream": "out of range"}], ids=["closing", "opening"])
+def test_the_context_is_let_go_even_where_it_does_not_leave_the_stack(open_device, fail):
+    pycuda, make = open_device(pop="invalid device context", **fail)
+    with pytest.raises(devices.DeviceLost):
+        make().close()
+    assert pycuda.calls[-2:] == ["pop", "detach"]
 
 
 def test_without_a_gpu_the_process_lives_and_says_so(tmp_path):

@@ -249,6 +249,18 @@ def test_without_kernels_rtc_stays_on_the_cpu_and_that_is_said(cpm_engine, monke
     assert "runs RTC on the CPU: The CUDA kernels were not compiled." in capsys.readouterr().err
 
 
+def test_a_lifter_that_does_not_open_closes_its_engine(cpm_engine, monkeypatch):
+    from fake_tensorrt import DEVICES
+
+    def full(*arguments):
+        raise InvalidInput("Test GPU is out of memory.")
+
+    monkeypatch.setattr(lifter, "LiftKernels", full)
+    with pytest.raises(InvalidInput, match="out of memory"):
+        cpm_engine.surface_reader(a_rig())
+    assert list(DEVICES.values())[-1].closed and not cpm_engine.cuda.closed
+
+
 @pytest.mark.gpu
 def test_projection_on_the_gpu():
     from rt_hands.inference.tensorrt.cuda import PycudaDevice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import standin
@@ -83,6 +85,36 @@ def test_two_frames_in_flight_come_back_in_order(reader):
         reader.collect()
 
 
+def test_calls_one_at_a_time_stay_with_one_slot_and_overlapped_ones_alternate(reader):
+    (job,) = jobs_of(1)
+    for _ in range(2):
+        reader([job])
+    assert [sorted(slot.replays) for slot in reader._all] == [[1], []]
+    used = []
+    reader.submit([job])
+    for _ in range(4):
+        reader.submit([job])
+        used.append(reader._flying[-1])
+        reader.collect()
+    reader.collect()
+    assert all(a is not b for a, b in pairwise(used))
+
+
+def test_warm_up_prepares_what_the_first_frames_use(standin_path, cpu_kernels, monkeypatch):
+    monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
+    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, cpu_kernels))
+    cpm = Cpm(TensorRtEngine(standin_path, precision="float32", max_batch=4, runtime=runtime))
+    cpm.warm_up((1, 4))
+    slot = cpm._reader._all[0]
+    warmed = dict(slot.replays)
+    assert sorted(warmed) == [1, 2, 4] and all(replay.has_graph for replay in warmed.values())
+    assert cpm.engine.replays() == {}
+    for count in (1, 2, 3):
+        cpm([(np.zeros((720, 1280, 3), np.uint8), Crop(0, -280, 1280))] * count)
+    assert slot.replays == warmed and not cpm._reader._all[1].replays
+    cpm.close()
+
+
 def test_larger_pictures_grow_the_staging_and_record_anew(reader):
     before = reader([jobs_of(1)[0]])[0]
     large = [
@@ -139,6 +171,21 @@ def test_without_compiled_kernels_the_cpu_crops_and_it_is_said(standin_path, mon
         "crops and decodes on the CPU: The CUDA kernels are not in this installation"
         in capsys.readouterr().err
     )
+    assert cpm(jobs_of(1)).belief_maps.shape == (1, 171, 45, 45)
+    cpm.close()
+
+
+def test_kernels_that_do_not_load_leave_the_rest_usable(standin_path, monkeypatch, capsys):
+    def refused(image):
+        raise MissingPart("The packaged CUDA kernels don't load on Test GPU.")
+
+    monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
+    monkeypatch.setattr(NumpyDevice, "load_kernels", staticmethod(refused))
+    engine = TensorRtEngine(standin_path, precision="float32", runtime=Runtime(GPU, FakeTrt(), NumpyDevice))
+    cpm = Cpm(engine)
+    assert "crops and decodes on the CPU: The packaged CUDA kernels don't load" in capsys.readouterr().err
+    cpm.warm_up((1, 2))
+    assert sorted(engine.replays()) == [1, 2]
     assert cpm(jobs_of(1)).belief_maps.shape == (1, 171, 45, 45)
     cpm.close()
 

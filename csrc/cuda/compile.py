@@ -55,8 +55,20 @@ def is_current(source: Path, fatbin: Path) -> bool:
     return fatbin.is_file() and fatbin.stat().st_mtime > max(p.stat().st_mtime for p in made_from)
 
 
+def remove_outdated(folder: Path) -> None:
+    """Remove the fatbins that aren't current: an old kernel would be launched with arguments it doesn't have."""
+    current = {source.stem for source in SOURCES if is_current(source, folder / f"{source.stem}.fatbin")}
+    for fatbin in folder.glob("*.fatbin"):
+        if fatbin.stem not in current:
+            fatbin.unlink()
+
+
 def compile_all(folder: Path) -> bool:
-    """Every kernel into a folder; False, with one sentence, where nvcc is not here or fails: the rest works without."""
+    """Every kernel into a folder; False, with one sentence, where nvcc is not here or fails: the rest works without.
+
+    Whatever comes, no outdated one is left there.
+    """
+    remove_outdated(folder)
     nvcc = find_nvcc()
     if nvcc is None:
         print(
@@ -71,6 +83,7 @@ def compile_all(folder: Path) -> bool:
         try:
             compile_kernel(nvcc, source, fatbin)
         except subprocess.CalledProcessError as error:
+            fatbin.unlink(missing_ok=True)  # what it may have written so far would pass for current
             print(
                 f"{nvcc} failed on {source.name} ({error}); TensorRT then crops and decodes on the CPU.",
                 file=sys.stderr,

@@ -104,7 +104,7 @@ def _measured(options: Options, source: str, jpegs: Sequence[np.ndarray]) -> lis
         for name in [engine for engine in ENGINES if is_installed(engine)]:
             before_mb = rss_mb()
             cpm = Cpm.load(options.model, name, options.threads)
-            cpm.engine.warm_up((1, 2))
+            cpm.warm_up((1, 2))
             loops.append(FastLoop(cpm, jpegs, rss_mb() - before_mb))
         task = progress.add_task(Path(source).name, total=len(loops) * len(jpegs))
         for _ in range(0, len(jpegs), TURN):

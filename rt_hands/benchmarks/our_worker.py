@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     os.dup2(2, 1)
     engine, model = argv
     cpm = Cpm.load(model, engine)
-    cpm.engine.warm_up((1, 2))
+    cpm.warm_up((1, 2))
 
     def open_finder(request: dict[str, Any]) -> Finder:
         if request["still"]:

@@ -103,7 +103,7 @@ def run_loop(options: Options) -> dict[str, dict[str, float]]:
     rig, jpegs = sample_rig(options.cameras, min(options.frames, 60))
     cameras = [JpegCamera(c.id, jpegs[i], options.frames, phase_ms=1.5 * i) for i, c in enumerate(rig)]
     cpm = Cpm.load(options.model, options.engine, options.threads)
-    cpm.engine.warm_up((1, 2))
+    cpm.warm_up((1, 2 * len(rig)))
     source = TogetherSource(cameras, rig.ids)
     pipeline = Pipeline(source, cpm, rig=rig, notice=lambda _: None)
     hands, decode_ms, last, canvas = 0, [], 0, Canvas()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from rt_hands.lifting.rtc import Surface
 from rt_hands.types import Image
 
 JOINTS_SHAPE: Final = (N_HANDS, N_JOINTS, 2)
+_WARM_UP_PX: Final = (1280, 720)  # of the black pictures; for larger ones more room is made when they come
 Told = Sequence[NDArray[np.floating] | None]
 """Of each crop, the joints (2, 21, 2) of both hands that are known from elsewhere, px of the picture, NaN where they
 aren't; None where nothing is."""
@@ -106,6 +107,22 @@ class Cpm:
         with clock.stage("decode"):
             points = self._decode(maps, crops)
         return Read(points, presence.copy(), crops, maps)
+
+    def warm_up(self, batches: Iterable[int] = (1,)) -> None:
+        """Run each batch size twice on nothing, the way that calls go, so that the first frame isn't the slow one.
+
+        An engine that crops on its device pads batches to powers of two: it runs all of them up to the largest.
+        """
+        if self._reader is None:
+            self.engine.warm_up(batches)
+            return
+        width, height = _WARM_UP_PX
+        black = np.zeros((height, width, 3), np.uint8), Crop.around((width / 2, height / 2), width)
+        most = max(batches, default=1)
+        # The largest first: room for its pixels is made once, and more room would undo what was warmed before.
+        for batch in (most, *(1 << i for i in reversed(range((most - 1).bit_length())))):
+            for _ in range(2):
+                self._reader([black] * batch, None)
 
     def surface_reader(self, rig: Rig) -> Surface | None:
         """RTC on the device where the CPM runs, for `lift`; None where that is the CPU."""

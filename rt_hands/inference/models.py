@@ -62,6 +62,14 @@ def _packaged() -> str:
     )
 
 
+def read_model(path: Path) -> bytes:
+    """The bytes of an ONNX file; InvalidInput where it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"Can't read model {path}: {error.strerror}.") from None
+
+
 def precision_of(path: Path) -> str:
     """`int8` where the file holds quantised layers, else `float32`; read from the bytes, so no onnx package."""
-    return "int8" if b"uantizeLinear" in path.read_bytes() else "float32"
+    return "int8" if b"uantizeLinear" in read_model(path) else "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.tensorrt.onnx_types import with_types
 from rt_hands.inference.tensorrt.timing_cache import keep_timings, offer_timings
-from rt_hands.inference.tensorrt.trt_api import is_typed, last_error, make_logger, member
+from rt_hands.inference.tensorrt.trt_api import is_rtx, is_typed, last_error, make_logger, member
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, the steps done and all its steps; -1 done when the phase ends."""
@@ -24,6 +25,7 @@ def build_plan(
     *,
     capability: tuple[int, int] | None = None,
     progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
     verbose: bool = False,
     timings: Path | None = None,
 ) -> bytes:
@@ -31,9 +33,13 @@ def build_plan(
 
     precision: float16, float32 or int8 (see `with_types`). capability: compile ahead of time for that kind of GPU
     (TensorRT-RTX only); None = the GPU that is here. verbose: print TensorRT's log, keep layer names in the plan.
-    timings: the file of TensorRT's timing cache, read and written.
-    Raises InvalidInput with the parser's or the compiler's own reason.
+    timings: the file of TensorRT's timing cache, read and written; TensorRT-RTX measures nothing, so it has no use.
+    cancelled: once set, the build ends at its next step (from 10).
+    Raises InvalidInput with the parser's or the compiler's own reason, or saying that it was cancelled.
     """
+    cancelled = cancelled or threading.Event()
+    if is_rtx(trt):
+        timings = None
     logger = make_logger(trt, verbose)
     builder = trt.Builder(logger)
     network = _parse(trt, builder, logger, with_types(model, precision, name, is_typed(trt)), name)
@@ -42,11 +48,12 @@ def build_plan(
     _configure(trt, config, precision, verbose)
     if capability is not None:
         _aim(trt, config, capability)
-    if progress is not None:
-        _show_progress(trt, config, progress)
+    _monitor(trt, config, progress, cancelled)
     if timings is not None:
         offer_timings(config, timings)
     plan = builder.build_serialized_network(network, config)
+    if plan is None and cancelled.is_set():
+        raise InvalidInput(f"Building {name} was cancelled.")
     if plan is None:
         raise InvalidInput(_refusal(name, last_error(logger)))
     if timings is not None:
@@ -120,8 +127,8 @@ def _aim(trt: Any, config: Any, capability: tuple[int, int]) -> None:
     config.set_compute_capability(target, 0)
 
 
-def _show_progress(trt: Any, config: Any, progress: Progress) -> None:
-    """Have TensorRT report its phases, where it can (from 10)."""
+def _monitor(trt: Any, config: Any, progress: Progress | None, cancelled: threading.Event) -> None:
+    """Have TensorRT report its phases and ask whether to go on, where it can (from 10)."""
     if not hasattr(trt, "IProgressMonitor"):
         return
 
@@ -132,14 +139,18 @@ def _show_progress(trt: Any, config: Any, progress: Progress) -> None:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.steps[phase_name] = num_steps
-            progress(phase_name, 0, num_steps)
+            self.show(phase_name, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            progress(phase_name, step + 1, self.steps.get(phase_name, 0))
-            return True
+            self.show(phase_name, step + 1)
+            return not cancelled.is_set()
 
         def phase_finish(self, phase_name: str) -> None:
-            progress(phase_name, -1, self.steps.get(phase_name, 0))
+            self.show(phase_name, -1)
+
+        def show(self, phase_name: str, done: int) -> None:
+            if progress is not None:
+                progress(phase_name, done, self.steps.get(phase_name, 0))
 
     config.progress_monitor = Monitor()
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rt_hands.errors import InvalidInput, MissingPart
-from rt_hands.inference.tensorrt.graph import Graph, capture
+from rt_hands.errors import InvalidInput, MissingPart, RtHandsError
+from rt_hands.inference.tensorrt.graph import Graph, GraphRefused, capture
 from rt_hands.inference.tensorrt.probe import Gpu, error_name, load_libcuda
 
 Array = NDArray[np.generic]
@@ -20,6 +20,11 @@ _NON_BLOCKING: Final = (
 )
 _PAGE: Final = 4096
 _MODULE: Final = "<module>"
+_LOST: Final = (
+    "illegal", "launch failure", "launch timed out", "assert", "misaligned", "hardware", "uncorrectable", "context",
+    "address space", "program counter", "shutting down", "unknown error",
+)  # fmt: skip
+"""In the driver's words for the errors after which a context takes no more calls."""
 
 Launch = Callable[[str, Size3, Size3, Sequence[np.generic]], None]
 """Queue a kernel: name, grid, block, arguments as NumPy scalars (pointers as uint64)."""
@@ -27,7 +32,15 @@ Launch = Callable[[str, Size3, Size3, Sequence[np.generic]], None]
 PYCUDA_LINE: Final = "pip install pycuda (it needs nvcc to build)"
 
 
-class DeviceLost(InvalidInput):
+class CudaFailed(InvalidInput):
+    """A CUDA call failed. said: the driver's own words."""
+
+    def __init__(self, sentence: str, said: str) -> None:
+        super().__init__(sentence)
+        self.said = said
+
+
+class DeviceLost(CudaFailed):
     """The CUDA context can't be used any more; the engine must be opened again."""
 
 
@@ -78,7 +91,7 @@ class Device(Protocol):
         ...
 
     def load_kernels(self, image: bytes) -> Launch:
-        """Load a fatbin."""
+        """Load a fatbin. Raises MissingPart where this GPU or its driver doesn't take it."""
         ...
 
     def close(self) -> None:
@@ -101,8 +114,7 @@ class PycudaDevice:
                 self._stream = self._cuda.Stream(_NON_BLOCKING)
             except BaseException:
                 # A context left on a thread's stack has pycuda abort the process when the thread ends.
-                self._context.pop()
-                self._context.detach()
+                self._leave_context()
                 raise
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
@@ -161,7 +173,11 @@ class PycudaDevice:
             self._stream.synchronize()
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        return capture(self._libcuda, self.stream, work)
+        try:
+            return capture(self._libcuda, self.stream, work)
+        except CudaFailed as error:
+            # pycuda's next call fails where TensorRT broke the recording off; a lost context shows at the call after.
+            raise GraphRefused(f"recording failed ({error.said})") from error
 
     def load_kernels(self, image: bytes) -> Launch:
         with self._sentences():
@@ -197,7 +213,12 @@ class PycudaDevice:
             loaded.clear()
         self._stream = None
         with self._sentences():
+            self._leave_context()
+
+    def _leave_context(self) -> None:
+        try:
             self._context.pop()
+        finally:
             self._context.detach()
 
     def _sentences(self) -> _Sentences:
@@ -218,20 +239,30 @@ class _Sentences:
             raise cuda_error(self._cuda, self._gpu, error) from error
 
 
-def cuda_error(cuda: Any, gpu: Gpu, error: BaseException) -> InvalidInput:
-    """The sentence for a pycuda error: out of memory, an image the driver can't load, or a lost context."""
+def cuda_error(cuda: Any, gpu: Gpu, error: BaseException) -> RtHandsError:
+    """The sentence for a pycuda error.
+
+    InvalidInput where memory is out, MissingPart for kernels that don't load, DeviceLost, else CudaFailed.
+    """
     text = (str(error).splitlines() or [type(error).__name__])[0]
+    lower = text.lower()
     if isinstance(error, cuda.MemoryError) or "out of memory" in text:
         return InvalidInput(
             f"{gpu.name} is out of memory. Close other programs on it, or open the engine with a smaller max_batch."
         )
-    if "no kernel image" in text or "ptx" in text.lower():
-        return InvalidInput(
+    if any(word in lower for word in ("kernel image", "symbol", "ptx")):
+        return MissingPart(
             f"The packaged CUDA kernels don't load on {gpu.label} ({text}). Update the NVIDIA driver, or rebuild "
             "rt_hands where nvcc is: pip install --no-build-isolation -e ."
         )
-    return DeviceLost(
-        f"The CUDA context on {gpu.name} was lost ({text}). Close this engine and open it again."
+    if any(word in lower for word in _LOST):
+        return DeviceLost(
+            f"The CUDA context on {gpu.name} was lost ({text}). Close this engine and open it again.", text
+        )
+    return CudaFailed(
+        f"A CUDA call failed on {gpu.name} ({text}). Open the engine again; if that doesn't mend it, update the "
+        "NVIDIA driver, or use --engine onnxruntime.",
+        text,
     )
 
 
@@ -251,4 +282,4 @@ def _import_pycuda() -> Any:
     return cuda
 
 
-__all__ = ["Array", "Device", "DeviceLost", "Launch", "PycudaDevice", "Size3", "cuda_error"]
+__all__ = ["Array", "CudaFailed", "Device", "DeviceLost", "Launch", "PycudaDevice", "Size3", "cuda_error"]

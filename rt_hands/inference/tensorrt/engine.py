@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.inference.engine import Array, TensorSpec, check_arrays
-from rt_hands.inference.models import precision_of
+from rt_hands.inference.models import precision_of, read_model
 from rt_hands.inference.tensorrt.build import Progress, build_plan
-from rt_hands.inference.tensorrt.cuda import Device, DeviceLost, PycudaDevice
+from rt_hands.inference.tensorrt.cuda import CudaFailed, Device, PycudaDevice
 from rt_hands.inference.tensorrt.graph import GraphRefused, Replay
 from rt_hands.inference.tensorrt.network import Network, PlanRefused
 from rt_hands.inference.tensorrt.onnx_types import PRECISIONS
@@ -92,11 +93,14 @@ class TensorRtEngine:
         self._longer: dict[int, tuple[tuple[Array, ...], tuple[Array, ...]]] = {}
         self.before_close: list[Callable[[], None]] = []
         self._surface: Surface | None = None
+        self._cancelled, self._opened = threading.Event(), False
         self.owner = Owner(f"The TensorRT engine of {model.name}")
         try:
             self.owner.call(self._open)
         except BaseException:
-            self.owner.close()
+            # After Ctrl-C the owner goes on, with minutes of building a plan perhaps, and must be waited for.
+            self._cancelled.set()
+            self.close()
             raise
         self.inputs: tuple[TensorSpec, ...] = self.network.inputs
         self.outputs: tuple[TensorSpec, ...] = self.network.outputs
@@ -136,7 +140,7 @@ class TensorRtEngine:
         return self._longer[batch]
 
     def crop_reader(self) -> CropReader | None:
-        """Crop, network and decode on the GPU, for a CPM; None, said once, where the kernels weren't compiled."""
+        """Crop, network and decode on the GPU, for a CPM; None, said once, where no kernels are that load."""
         from rt_hands.inference.tensorrt.reader import CropReader
 
         try:
@@ -148,7 +152,7 @@ class TensorRtEngine:
     def surface_reader(self, rig: Rig) -> Surface | None:
         """RTC and the frames round it on the GPU, in an engine of its own that closes with this one.
 
-        Surfaces do not depend on the rig: one reader serves all. None, said once, where the kernels weren't compiled.
+        Surfaces do not depend on the rig: one reader serves all. None, said once, where no kernels are that load.
         """
         if self._surface is None:
             self._surface = self._open_surface(rig)
@@ -166,6 +170,9 @@ class TensorRtEngine:
             engine.close()
             self.note(f"runs RTC on the CPU: {error}")
             return None
+        except BaseException:
+            engine.close()
+            raise
         self.before_close.append(engine.close)
         return lifter.surface
 
@@ -181,8 +188,8 @@ class TensorRtEngine:
             return
         try:
             self.owner.call(self._free)
-        except DeviceLost:
-            pass  # the driver has freed everything with the context
+        except CudaFailed:
+            pass  # the driver frees everything with the context
         finally:
             self.owner.close()
 
@@ -206,6 +213,7 @@ class TensorRtEngine:
         self.cuda = self.runtime.device(self.runtime.gpu)
         try:
             self.network = self._load()
+            self._opened = True
         except BaseException:
             self.cuda.close()
             raise
@@ -234,6 +242,7 @@ class TensorRtEngine:
             self.precision,
             self.max_batch,
             progress=self._progress,
+            cancelled=self._cancelled,
             verbose=self._verbose,
             timings=timing_cache_path(key.tensorrt, key.gpu, key.capability),
         )
@@ -274,6 +283,8 @@ class TensorRtEngine:
         self.cuda.synchronise()
 
     def _free(self) -> None:
+        if not self._opened:
+            return
         for callback in self.before_close:
             callback()
         for bound in self._bound.values():
@@ -301,18 +312,9 @@ def choose_precision(model: Path, asked: str) -> str:
         )
     if asked != "auto":
         return asked
-    read_model(model)
     if precision_of(model) == "int8":
         return "int8"
     return "float32" if model.stem.startswith("rtc") else "float16"
-
-
-def read_model(model: Path) -> bytes:
-    """The bytes of an ONNX file; InvalidInput where it can't be read."""
-    try:
-        return model.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"Can't read model {model}: {error.strerror}.") from None
 
 
 __all__ = ["MAX_BATCH", "Runtime", "TensorRtEngine", "choose_precision", "read_model", "start"]

@@ -64,6 +64,7 @@ class Network:
                 f"{self._device.gpu.name} has no room for another context of {self.name} "
                 f"({last_error(self._logger)}). Close other programs on it or lower max_batch."
             )
+        self._choose_profile(context)
         for spec in self.inputs:
             if not context.set_input_shape(spec.name, spec.sized(batch)):
                 raise InvalidInput(
@@ -75,6 +76,16 @@ class Network:
                     f"TensorRT refused the buffer of '{spec.name}': {last_error(self._logger)}."
                 )
         return context
+
+    def _choose_profile(self, context: Any) -> None:
+        """Profile 0 for a context that has none: in 8.6, every one after an engine's first."""
+        if getattr(context, "active_optimization_profile", 0) >= 0:
+            return
+        if not context.set_optimization_profile_async(0, self._device.stream):
+            raise InvalidInput(
+                f"TensorRT refused the batch sizes of {self.name}: {last_error(self._logger)}."
+            )
+        self._device.synchronise()
 
     def enqueue(self, context: Any) -> None:
         """Queue one inference. Raises GraphRefused where TensorRT says no: under capture that means an empty graph."""

@@ -107,7 +107,11 @@ class CropReader:
             self.engine.owner.call(self.engine.cuda.wait, slot.mark)
             return slot.points[: slot.batch].copy(), slot.presence[: slot.batch].copy()
         finally:
-            self._free.append(slot)
+            # Calls one at a time stay with one slot, or each size would be bound and recorded in both.
+            if self._flying:
+                self._free.append(slot)
+            else:
+                self._free.appendleft(slot)
 
     def _pack(self, slot: _Slot, jobs: Sequence[Job], rects: Sequence[tuple[int, int, int, int]]) -> int:
         """Write crops, affines and pixels into the pinned staging; bytes to upload. Unused crops are empty: black."""

@@ -1,7 +1,7 @@
 """TensorRT's timing cache: how fast each way of running a layer was on this GPU, so that a rebuild need not measure.
 
 One file for a version of TensorRT and a kind of GPU, beside the plans; networks share it. It only saves time: a file
-that TensorRT does not take is replaced by what the build measures.
+that TensorRT does not take is replaced by what the build measures. Not for TensorRT-RTX, see `build_plan`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ def timing_cache_path(tensorrt: str, gpu: str, capability: str) -> Path:
 
 
 def offer_timings(config: Any, path: Path) -> None:
-    """Give a build the timings of earlier builds, or an empty cache to fill. TensorRT-RTX has none: nothing happens."""
-    if not hasattr(config, "create_timing_cache"):
-        return
+    """Give a build the timings of earlier builds, or an empty cache to fill."""
     known = path.read_bytes() if path.is_file() else b""
     for content in (known, b""):
         cache = config.create_timing_cache(content)
@@ -33,8 +31,6 @@ def offer_timings(config: Any, path: Path) -> None:
 
 def keep_timings(config: Any, path: Path) -> None:
     """Write what a build knows now, where it is more than the file holds."""
-    if not hasattr(config, "get_timing_cache"):
-        return
     cache = config.get_timing_cache()
     if cache is None:
         return

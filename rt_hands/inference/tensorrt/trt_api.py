@@ -52,6 +52,11 @@ def is_typed(trt: Any) -> bool:
     return member(trt, "NetworkDefinitionCreationFlag", "STRONGLY_TYPED") is not None
 
 
+def is_rtx(trt: Any) -> bool:
+    """Whether this is TensorRT-RTX. By its name, where its API keeps what no longer does anything."""
+    return bool(trt.__name__ == "tensorrt_rtx")
+
+
 def make_logger(trt: Any, verbose: bool = False) -> Any:
     """A logger that keeps what TensorRT says of errors in `.errors`, since its API only answers None."""
 
@@ -80,6 +85,7 @@ __all__ = [
     "build_name",
     "import_trt",
     "installed_module",
+    "is_rtx",
     "is_typed",
     "last_error",
     "make_logger",
