@@ -43,7 +43,7 @@ def test_a_camera_that_lags_is_named_with_its_offset(lag_ms: int) -> None:
     sentences = [t for t in told if t]
     assert len(sentences) == (1 if lag_ms else 0)
     if lag_ms:
-        assert "Camera 'cam_2' lags" in sentences[0] and "--clock-offset-ms cam_2=-200." in sentences[0]
+        assert "Camera 'cam_2' lags" in sentences[0] and "--clock-offset-ms cam_2=-200;" in sentences[0]
 
 
 def test_with_its_offset_a_lagging_camera_is_as_good_as_the_others() -> None:
@@ -177,3 +177,24 @@ def test_cameras_that_lost_the_hands_are_named_by_the_few_that_they_read(read_ev
         return
     named_both = "Cameras 'cam_1' and 'cam_3' miss the hands of the other views by 166 and 166 px"
     assert sentences[0].startswith(named_both) and len(sentences) == 1
+
+
+@pytest.mark.parametrize(("times", "said"), [(0.1, "--unit cm"), (0.15, "check the unit"), (1.0, "")])
+def test_a_rig_in_another_unit_is_named(times: float, said: str) -> None:
+    """Rays meet in a rig of any size; the hands in it are then of no hand's."""
+    rig = ring_rig(4)
+    small = Rig(
+        tuple(
+            replace(c, cam_from_world=np.column_stack([c.rotation, times * c.cam_from_world[:3, 3]]))
+            for c in rig
+        )
+    )
+    watch, follow, told = RigWatch(small), tracker(small), []
+    for i in range(2 * WINDOW):
+        views = named(views_of(hands_mm(), rig, noise_px=2, seed=i), small)
+        told.append(watch.update(views, follow.update(views, i * FRAME_NS).measured))
+    sentences = [t for t in told if t]
+    assert len(sentences) == bool(said)
+    if said:
+        palm_mm = float(sentences[0].split(" mm long")[0].split()[-1])
+        assert said in sentences[0] and palm_mm == pytest.approx(85 * times, rel=0.05)

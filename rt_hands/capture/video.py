@@ -28,11 +28,20 @@ def open_container(address: str) -> Any:
         container = av.open(address, timeout=NETWORK_TIMEOUT_S if is_url else None)
     except (av.FFmpegError, OSError, ValueError) as error:
         cut = "" if is_url else _cut_off(Path(address))
-        raise SourceError(f"{address} can't be read as a video: {_reason(error)}.{cut}") from error
+        raise SourceError(f"{shown(address)} can't be read as a video: {_reason(error)}.{cut}") from error
     if not container.streams.video:
         container.close()
-        raise SourceError(f"{address} holds no video stream.{'' if is_url else _cut_off(Path(address))}")
+        raise SourceError(
+            f"{shown(address)} holds no video stream.{'' if is_url else _cut_off(Path(address))}"
+        )
     return container
+
+
+def shown(address: str) -> str:
+    """An address as it may be printed and written down: without a URL's user and password."""
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else address
 
 
 def _check_file(path: Path) -> None:
@@ -142,8 +151,8 @@ class StreamReader:
     """A network stream (rtsp, http, ...) as a `Reader` for `LiveSource`: stamped when the packet has arrived."""
 
     def __init__(self, url: str, camera: str | None = None, notice: Notice = to_stderr) -> None:
-        self.camera = camera or url.split("://", 1)[-1]
-        self.name = url
+        self._url, self.name = url, shown(url)
+        self.camera = camera or self.name.split("://", 1)[-1]
         self._notice = notice
         self._container: Any = None
         self._packets: Iterator[Any] = iter(())
@@ -151,7 +160,7 @@ class StreamReader:
 
     def open(self) -> str:
         """Connect; what the stream gives, in words."""
-        self._container = open_container(self.name)
+        self._container = open_container(self._url)
         stream = self._container.streams.video[0]
         self._packets = self._container.demux(stream)
         rate = f" {float(stream.average_rate):.0f} fps" if stream.average_rate else ""

@@ -13,6 +13,7 @@ from rt_hands.camera import Rig
 from rt_hands.layout import JOINT_ORDERS, N_HANDS
 from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH
 from rt_hands.lifting.moment import middle
+from rt_hands.lifting.unit_watch import UnitWatch
 from rt_hands.types import Hands2D, Hands3D
 
 WINDOW = 45
@@ -37,7 +38,10 @@ SWAP_EXPLAINS = 0.5
 """Two cameras look swapped where each, given the other's pictures, misses by at most this share: 0.1 to 0.25 seen."""
 LAGS_MS = range(-300, 301, 20)
 LAG_EXPLAINS = 0.5
-"""A lag is named where it leaves at most this share of the miss."""
+"""A lag is named where it leaves at most this share of the miss, or ..."""
+LAG_LIKE_OTHERS = 1.5, 0.75
+"""... at most so many times what the better cameras miss by, and less than this share of the miss: what a network errs
+by stays, however well the stamps are put right."""
 LAG_JOINTS = 200
 """Joints that must say so: some ten moments of one hand."""
 
@@ -51,6 +55,7 @@ class RigWatch:
         self._misses_px = {camera: deque[float](maxlen=WINDOW) for camera in rig.ids}
         self._agreed = {camera: deque[bool](maxlen=WINDOW) for camera in rig.ids}
         self._two_miss_px = deque[float](maxlen=TWO_WINDOW)
+        self._unit = UnitWatch(rig)
         self._told: set[str] = set()
         self._moments: deque[tuple[dict[str, NDArray[np.float32]], NDArray[np.float64]]] = deque(
             maxlen=WINDOW
@@ -80,11 +85,16 @@ class RigWatch:
         joints = JOINT_ORDERS["mediapipe"]
         joints_mm = hands.points_world_mm[joints]
         seen = np.stack([view.points_px for view in measured.values()])[:, joints]
+        at = [self.rig.ids.index(camera) for camera in measured]
+        if hands.present.any():
+            self._unit.lifted()
+        elif sentence := self._unit.update(seen, at):
+            self._told.update(self.rig.ids)  # what the views miss by is then the unit's fault
+            return sentence
         if times_ns:
             self._hands.append((min(times_ns[c] for c in measured), joints_mm))
             for camera, points in zip(measured, seen, strict=True):
                 self._seen[camera].append((times_ns[camera], points[:, :2]))
-        at = [self.rig.ids.index(camera) for camera in measured]
         drawn = self.rig.project(joints_mm)[at]
         # In the widest view's pixels, of which all limits are shares.
         apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2) * self._scale[at, None]
@@ -155,7 +165,7 @@ class RigWatch:
             # What the others miss by is then the swap's fault.
             self._told.update(self.rig.ids)
             return f"Cameras '{swapped[0]}' and '{swapped[1]}' look swapped: exchanged, their hands fit the rest."
-        lags = {c: self._lag(c) for c in wrong}
+        lags = {c: self._lag(c, others) for c in wrong}
         moved = [c for c in wrong if not lags[c]]
         own_px = {c: miss / self._scale[self.rig.ids.index(c)] for c, miss in misses.items()}
         return " ".join([*filter(None, lags.values()), *([_moved(moved, own_px)] if moved else [])])
@@ -165,17 +175,23 @@ class RigWatch:
         full = len(agreed) == WINDOW and len(self._misses_px[camera]) >= LEAST_MISSES
         return full and sum(agreed) <= MOST_AGREE * WINDOW
 
-    def _lag(self, camera: str) -> str:
-        """The sentence on a camera that lags: its hands fit those of another moment; empty for another fault."""
+    def _lag(self, camera: str, others_px: float) -> str:
+        """The sentence on a camera that lags: its hands fit those of another moment; empty for another fault.
+
+        others_px: what the better cameras miss by, in the widest view's pixels.
+        """
         by_lag_px = {lag_ms: self._miss_at(camera, lag_ms) for lag_ms in LAGS_MS}
         lag_ms = min(by_lag_px, key=lambda lag: by_lag_px[lag])
-        if lag_ms and by_lag_px[lag_ms] < LAG_EXPLAINS * by_lag_px[0]:
+        times, share = LAG_LIKE_OTHERS
+        like_others = times * others_px / self._scale[self.rig.ids.index(camera)]
+        left_px, now_px = by_lag_px[lag_ms], by_lag_px[0]
+        if lag_ms and left_px < max(LAG_EXPLAINS * now_px, min(share * now_px, like_others)):
             offset_ms = lag_ms + self.rig[camera].clock_offset_ms
             age = "older" if lag_ms < 0 else "younger"
             return (
-                f"Camera '{camera}' lags: its pictures are {abs(lag_ms)} ms {age} than the others' of the same "
+                f"Camera '{camera}' lags: its pictures are some {abs(lag_ms)} ms {age} than the others' of the same "
                 f"stamp. Write clock_offset_ms = {offset_ms:g} for it in the rig file, or give "
-                f"--clock-offset-ms {camera}={offset_ms:g}."
+                f"--clock-offset-ms {camera}={offset_ms:g}; `python -m rt_hands.evaluate clocks` measures it better."
             )
         return ""
 
@@ -219,7 +235,8 @@ def _moved(cameras: Sequence[str], misses_px: Mapping[str, float]) -> str:
     if len(cameras) == 1:
         return (
             f"Camera '{cameras[0]}' misses the hands of the other views by {misses_px[cameras[0]]:.0f} px: it was "
-            "moved, swapped or set to another picture size since the calibration. Calibrate again or leave it out."
+            "moved, swapped or set to another picture size since the calibration, or its clock is off "
+            "(`python -m rt_hands.evaluate clocks` tells). Calibrate again or leave it out."
         )
     names = " and ".join(f"'{camera}'" for camera in cameras)
     amounts = " and ".join(f"{misses_px[camera]:.0f}" for camera in cameras)
