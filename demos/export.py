@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rt_hands.camera import Rig
 from rt_hands.capture import open_source
-from rt_hands.errors import InvalidInput, run_command, typed_number
+from rt_hands.errors import InvalidInput, check_target, run_command, typed_number
 from rt_hands.formats import HandsSample, export_hands
 from rt_hands.inference.cpm import Cpm
 from rt_hands.paths import sample_dir
@@ -22,6 +22,10 @@ def main(argv):
     """Find the hands in a source and write them; 3D where the source is a session with a rig, else 2D."""
     if len(argv) < 2:
         raise InvalidInput("Give a source and a file: python demos/export.py source out.csv [frames]")
+    out = Path(argv[1])
+    check_target(out)
+    if out.exists():
+        raise InvalidInput(f"{out} is already there; give a new file's name.")
     frames = int(typed_number(argv[2], "The number of frames")) if len(argv) > 2 else None
     # A session that was recorded with a calibrated rig has it in its folder.
     calibration = (sample_dir() if argv[0] == "sample" else Path(argv[0])) / "rig.toml"
@@ -36,8 +40,8 @@ def main(argv):
             for frame, view in zip(moment.frames, result.views, strict=True):
                 picture = (frame.file, frame.size_px) if frame.file else ()
                 samples.append(HandsSample(frame.index, frame.t_ns, view.hands, frame.camera, *picture))
-    export_hands(argv[1], samples)
-    print(f"Saved {len(samples)} samples, {'3D' if rig else '2D'}, as {argv[1]}.")
+    export_hands(out, samples)
+    print(f"Saved {len(samples)} samples, {'3D' if rig else '2D'}, as {out}.")
     return 0
 
 

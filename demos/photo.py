@@ -11,7 +11,7 @@ import cv2
 from rt_hands.capture.images import read_image
 from rt_hands.detector import Detector
 from rt_hands.display.draw import draw_hands
-from rt_hands.errors import InvalidInput, run_command
+from rt_hands.errors import InvalidInput, check_target, run_command
 from rt_hands.layout import HANDS, JOINT_NAMES
 
 
@@ -20,7 +20,11 @@ def main(argv):
     if not argv:
         raise InvalidInput("Give a picture: python demos/photo.py photo.jpg [out.png]")
     path = Path(argv[0])
-    out = argv[1] if len(argv) > 1 else f"{path.stem}_hands.png"
+    out = Path(argv[1] if len(argv) > 1 else f"{path.stem}_hands.png")
+    check_target(out)
+    if out.exists() or not cv2.haveImageWriter(out.name):
+        why = "is already there" if out.exists() else "is no kind of picture that OpenCV writes"
+        raise InvalidInput(f"{out} {why}; give a new picture's name, such as hands.png.")
     image = read_image(path)
     hands = Detector()(image)
     for side, name in enumerate(HANDS):
@@ -31,7 +35,7 @@ def main(argv):
         for joint in ("wrist", "thumb_tip", "index_tip", "middle_tip", "ring_tip", "pinky_tip"):
             x, y, score = hands.hand(side)[JOINT_NAMES.index(joint)]
             print(f"  {joint:<10} x {x:7.1f}  y {y:7.1f}  score {score:.2f}")
-    if not cv2.imwrite(out, draw_hands(image, hands)):
+    if not cv2.imwrite(str(out), draw_hands(image, hands)):
         raise InvalidInput(f"{out} can't be written.")
     print(f"Saved {out}.")
     return 0

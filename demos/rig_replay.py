@@ -5,13 +5,14 @@ python demos/rig_replay.py [out.mp4] [frames]
 
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from rt_hands.display.video_file import VideoFile
 from rt_hands.display.view import ViewOptions, draw_result
 from rt_hands.display.view3d import World
-from rt_hands.errors import run_command, typed_number
+from rt_hands.errors import InvalidInput, check_target, run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import HANDS, index_of
 from rt_hands.paths import sample_dir
@@ -23,7 +24,12 @@ TIP = index_of("index_tip")
 
 def main(argv):
     """Follow the hands, say where the index fingers point from, save a film with all views and the 3D view."""
-    out = argv[0] if argv else "rig_replay.mp4"
+    out = Path(argv[0] if argv else "rig_replay.mp4")
+    check_target(out)
+    if out.exists() or out.suffix.lower() != ".mp4":
+        raise InvalidInput(
+            f"{out} {'is already there' if out.exists() else 'is no .mp4'}; give a new film's name."
+        )
     frames = int(typed_number(argv[1], "The number of frames")) if len(argv) > 1 else None
     truth = np.load(sample_dir() / "truth.npz")["points_world_mm"]
     errors_mm = []

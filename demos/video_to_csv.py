@@ -8,11 +8,12 @@ JSON lines come from the command itself: python -m rt_hands.live --source video.
 import csv
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from rt_hands.capture import open_source
-from rt_hands.errors import InvalidInput, run_command, typed_number
+from rt_hands.errors import InvalidInput, check_target, run_command, typed_number
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import POINT_NAMES
 from rt_hands.pipeline import Pipeline
@@ -30,8 +31,14 @@ def main(argv):
         raise InvalidInput(
             "Give a video and a table: python demos/video_to_csv.py video.mp4 out.csv [frames]"
         )
+    out = Path(argv[1])
+    check_target(out)
+    if out.exists() or out.suffix.lower() != ".csv":
+        raise InvalidInput(
+            f"{out} {'is already there' if out.exists() else 'is no .csv'}; give a new table's name."
+        )
     frames = int(typed_number(argv[2], "The number of frames")) if len(argv) > 2 else None
-    with open_source(argv[0]) as source, open(argv[1], "w", newline="") as file:
+    with open_source(argv[0]) as source, open(out, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(header())
         for result in islice(Pipeline(source, Cpm.load()), frames):
@@ -40,7 +47,7 @@ def main(argv):
                 cells = ["" if np.isnan(value) else value for value in values]
                 present = view.hands.present.astype(int).tolist()
                 table.writerow([frame.t_ns, frame.camera, frame.file, *present, *cells])
-    print(f"Saved {argv[1]}.")
+    print(f"Saved {out}.")
     return 0
 
 

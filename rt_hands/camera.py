@@ -140,13 +140,15 @@ class Camera:
 
     def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px."""
-        points = np.ascontiguousarray(points_px, np.float64).reshape(-1, 1, 2)
+        points = _numbers(self.id, "points_px", points_px)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise InvalidInput(f"points_px has shape {points.shape}; wanted (N, 2), without a score.")
         if len(points) == 0:
             return np.zeros((0, 2))
         # The 5 default iterations leave up to 0.1 px at the corners of wide lenses.
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
         undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 5 merged the two
-        ideal = undistort(points, self.K, self.distortion, R=None, P=self.K, criteria=criteria)
+        ideal = undistort(points[:, None], self.K, self.distortion, R=None, P=self.K, criteria=criteria)
         return np.asarray(ideal, np.float64).reshape(-1, 2)
 
     def resized(self, size_px: tuple[int, int]) -> Camera:

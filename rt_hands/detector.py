@@ -57,6 +57,8 @@ class Detector:
         mirror: bool = True,
         alone: bool = True,
     ) -> None:
+        if not isinstance(model, str):
+            raise InvalidInput(f"The model is {model!r}; give a name or the path of an .onnx file, as text.")
         self.cpm = cpm or Cpm.load(model, engine, threads)
         self._owned = cpm is None
         self.limits = limits or Thresholds()

@@ -12,7 +12,8 @@ from typing import Final
 PLACES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """No room, no right to write: nothing that the program could have known."""
 
-
+RECORDED: Final = ("frames.csv", "session.json", "timestamps.csv")
+"""A folder that holds one of them beside MP4 files is a recorded session's; the last comes from other programs."""
 BROKEN_PIPE: Final = 141
 """Exit code where the reader of stdout went away, as `| head` does: 128 + SIGPIPE, what a shell says of it."""
 
@@ -50,10 +51,30 @@ def typed_number(text: str, what: str, least: float = 1) -> float:
     return number
 
 
+def check_not_recorded(path: Path) -> None:
+    """Raise InvalidInput for a file to write that is one of a recorded session's, or would be taken for one.
+
+    Whatever the flags: RECORDED and MP4 files of a folder that holds one of RECORDED, and a rig.toml that is there.
+    """
+    for place in (path, path.resolve()):
+        if not any((place.parent / name).is_file() for name in RECORDED):
+            continue
+        name = place.name.lower()
+        if name in RECORDED or name.endswith(".mp4") or (name == "rig.toml" and place.exists()):
+            raise InvalidInput(
+                f"{path} belongs to the recording in that folder, which is never written over; give another name "
+                "or folder."
+            )
+
+
 def check_target(path: Path | None) -> None:
-    """Raise SourceError where a file can't be written: no folder, no right, or a folder itself; before the work."""
+    """Raise SourceError where a file can't be written: no folder, no right, or a folder itself; before the work.
+
+    InvalidInput for a file of a recorded session.
+    """
     if path is None:
         return
+    check_not_recorded(path)
     if not path.parent.is_dir():
         raise SourceError(
             f"{path} can't be written: there is no folder {path.parent}. Make it, or give another."

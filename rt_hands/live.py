@@ -30,7 +30,7 @@ from rt_hands.display.rerun_view import RerunView
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
-from rt_hands.errors import InvalidInput, check_least, run_command
+from rt_hands.errors import InvalidInput, check_least, check_not_recorded, run_command
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.output_files import PICTURES, check_outputs
@@ -171,6 +171,7 @@ def _file_instead_of_window(source: Source, reason: str) -> str:
             f"No window: {reason}. Give --no-window with --save, --jsonl or --record, and --max-frames."
         )
     name = _free_name(FALLBACK_FILE)
+    check_not_recorded(Path(name))
     to_stderr(f"No window: {reason}. Saving the frames with their hands to {name} instead.")
     return name
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice
-from rt_hands.errors import SourceError
+from rt_hands.errors import InvalidInput, SourceError
+from rt_hands.file_lock import FolderLock
 from rt_hands.formats import HandsSample
 from rt_hands.layout import MIRROR, N_HAND, N_HANDS
 from rt_hands.lifting.lift import dressed
-from rt_hands.offline_reading import NO_FRAME, Reader, Readings
+from rt_hands.offline_reading import NO_FRAME, PARTS, Reader, Readings
 from rt_hands.paths import write_atomically
 from rt_hands.session import Session
 from rt_hands.tracking.naming import exchanged, views_exchanged
@@ -34,7 +35,8 @@ T = TypeVar("T", bound=np.generic)
 SIDES: Final = np.array([1, 0])
 """The hands' order after an exchange."""
 CHUNK: Final = 600
-"""FrameSets: 20 s at 30 fps are lost at most when the pass is cut off."""
+"""FrameSets, 20 s at 30 fps. The run-in at both borders (`offline_reading.LEAD`) costs `BestReader` 12 % more work a
+chunk of this length, of 60 FrameSets 125 %: so chunks stay long, and what was followed of one is kept apart."""
 
 
 # --- the first step: every frame, in chunks -----------------------------------------------------------------
@@ -43,45 +45,112 @@ CHUNK: Final = 600
 class Work:
     """The folder of finished chunks. Another model, rig, or length of the session starts it anew, told.
 
-    key: what the readings depend on.
+    key: what the readings depend on. One process at a time has it, until `close` or `remove`; raises SourceError in
+    another, or where the folder can't be written.
     """
 
     def __init__(self, folder: Path, key: str, notice: Notice, chunk: int = CHUNK) -> None:
         self.folder = folder
         self.chunk = chunk
+        self._notice = notice
+        self._whole: set[int] = set()
         marked = folder / "made_by.json"
         wanted = json.dumps({"key": key, "chunk": chunk})
         try:
-            if folder.is_dir() and (not marked.is_file() or marked.read_text() != wanted):
+            self._lock = FolderLock(folder)
+            if not self._lock.held:
+                notice(f"{folder} can't be locked on this disk: start no second run with the same --out.")
+            old = [path for path in folder.iterdir() if path != self._lock.path]
+            if old and (not marked.is_file() or marked.read_text() != wanted):
                 notice(f"{folder} is of another model, rig or version: its chunks are made anew.")
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True, exist_ok=True)
+                for path in old:
+                    path.unlink()
             write_atomically(marked, wanted.encode())
+        except BlockingIOError:
+            raise SourceError(
+                f"Another run is at work in {folder}. Wait for its end, or give another --out."
+            ) from None
         except OSError as error:
             raise SourceError(
                 f"{folder} can't be written: {error.strerror}. Give --out in another place."
             ) from error
 
-    def path(self, first: int) -> Path:
-        """Of the chunk that begins with a FrameSet."""
-        return self.folder / f"chunk_{first:08d}.npz"
+    def path(self, first: int, part: str = "") -> Path:
+        """Of the chunk that begins with a FrameSet, or of a part of the work on it."""
+        return self.folder / f"chunk_{first:08d}{part}.npz"
 
     def done(self, sets: int) -> int:
         """Count of FrameSets that are in finished chunks."""
         starts = range(0, sets, self.chunk)
-        return sum(min(self.chunk, sets - first) for first in starts if self.path(first).is_file())
+        return sum(min(self.chunk, sets - first) for first in starts if self._is_whole(first))
+
+    def kept(self, sets: int) -> str:
+        """What a run that goes on needs not do again, in words; "" for nothing."""
+        done = self.done(sets)
+        begun = " and ".join(part for part in PARTS if any(self.folder.glob(f"chunk_*_{part}.npz")))
+        words = [f"{done} of {sets} FrameSets"] * bool(done)
+        words += [f"hands followed {begun} through the next part"] * bool(begun)
+        return ", ".join(words)
 
     def run(self, session: Session, reader: Reader, advance: Callable[[float], None]) -> Readings:
         """Make the chunks that are absent, give all. advance: told of work done, in FrameSets."""
+        made = []
         for first in range(0, len(session), self.chunk):
-            if not self.path(first).is_file():
-                readings = reader.read(session, first, min(first + self.chunk, len(session)), advance)
-                if readings is not None:
-                    readings.save(self.path(first))
-        parts = [Readings.load(path) for path in sorted(self.folder.glob("chunk_*.npz"))]
-        if not parts:
+            if not self._is_whole(first):
+                keep = partial(self._keep, first)
+                readings = reader.read(session, first, min(first + self.chunk, len(session)), advance, keep)
+                if readings is None:
+                    continue
+                readings.save(self.path(first))
+                for part in PARTS:
+                    self.path(first, f"_{part}").unlink(missing_ok=True)
+            made.append(first)
+        if not made:
             raise SourceError(f"No picture of {session.folder} can be decoded.")
-        return Readings.joined(parts)
+        parts = [(first, self._load(self.path(first))) for first in made]
+        gone = [first for first, part in parts if part is None]
+        if gone:
+            raise SourceError(f"{self.path(gone[0])} was taken away. The same command makes it anew.")
+        return Readings.joined([part for _, part in parts if part is not None])
+
+    def _keep(self, first: int, part: str, make: Callable[[], Readings | None]) -> Readings | None:
+        """A part of the work on a chunk, made where it is absent."""
+        path = self.path(first, f"_{part}")
+        found = self._load(path)
+        if found is None and (found := make()) is not None:
+            found.save(path)
+        return found
+
+    def _is_whole(self, first: int) -> bool:
+        """Whether a chunk is there and can be read, asked once."""
+        if first not in self._whole and self._load(self.path(first)) is not None:
+            self._whole.add(first)
+        return first in self._whole
+
+    def _load(self, path: Path) -> Readings | None:
+        """None for a file that is absent, or damaged: told."""
+        try:
+            return Readings.load(path)
+        except FileNotFoundError:
+            return None
+        except InvalidInput as error:
+            self._notice(f"{error} It is made anew.")
+            path.unlink()
+            return None
+
+    def close(self) -> None:
+        """Let another process in; the chunks stay."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the folder, once its result is written."""
+        self._lock.remove()
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def fingerprint(model: Path, rig: Rig | None, session: Session, precision: str) -> str:

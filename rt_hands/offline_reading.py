@@ -7,6 +7,8 @@ it is the same whichever parts were read before: a pass that was cut off and goe
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice, Source
+from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
 from rt_hands.paths import write_atomically
@@ -71,6 +74,12 @@ class Readings:
             *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Readings))
         )
 
+    def at(self, index: NDArray[np.int64]) -> Readings:
+        """Those of FrameSets that are all there, in their order."""
+        order = np.argsort(self.index)
+        rows = order[np.searchsorted(self.index[order], index)]
+        return Readings(*(getattr(self, f.name)[rows] for f in fields(self)))
+
     def save(self, path: Path) -> None:
         """As .npz, atomically."""
         buffer = io.BytesIO()
@@ -79,15 +88,36 @@ class Readings:
 
     @staticmethod
     def load(path: Path) -> Readings:
-        """Read what `save` wrote."""
-        with np.load(path) as data:
-            return Readings(*(data[f.name] for f in fields(Readings)))
+        """Read what `save` wrote. Raises InvalidInput for a damaged file, FileNotFoundError where there is none."""
+        try:
+            with np.load(path) as data:
+                return Readings(*(data[f.name] for f in fields(Readings)))
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            raise InvalidInput(f"{path} is damaged.") from None
+
+
+PARTS: Final = ("forwards", "backwards")
+"""Of the work on a part of a session, each kept when it is done."""
+
+
+class Keep(Protocol):
+    """Gives a part of the work that an earlier run did, or makes and keeps it."""
+
+    def __call__(self, part: str, make: Callable[[], Readings | None], /) -> Readings | None:
+        """part: one of PARTS."""
+
+
+def as_made(_: str, make: Callable[[], Readings | None]) -> Readings | None:
+    """Keeps nothing."""
+    return make()
 
 
 class Reader(Protocol):
     """Reads a part of a session. advance: told of work done, in FrameSets; in all last - first."""
 
-    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+    def read(
+        self, session: Session, first: int, last: int, advance: Advance, keep: Keep = as_made
+    ) -> Readings | None:
         """FrameSets first <= index < last; None where no picture of them can be decoded."""
 
 
@@ -100,7 +130,9 @@ class QuickReader:
     notice: Notice
     lead: int = LEAD
 
-    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+    def read(
+        self, session: Session, first: int, last: int, advance: Advance, keep: Keep = as_made
+    ) -> Readings | None:
         """See `Reader`."""
         with session.replay(realtime=False, first=max(first - self.lead, 0), last=last) as source:
             rows = _followed(
@@ -123,24 +155,28 @@ class BestReader:
     notice: Notice
     lead: int = LEAD
 
-    def read(self, session: Session, first: int, last: int, advance: Advance) -> Readings | None:
+    def read(
+        self, session: Session, first: int, last: int, advance: Advance, keep: Keep = as_made
+    ) -> Readings | None:
         """See `Reader`."""
         begin, end = max(first - self.lead, 0), min(last + self.lead, len(session))
         share = (last - first) / (2 * (end - begin) + last - begin)
-        rows: list[dict[int, Row]] = []
-        forwards = session.replay(realtime=False, first=begin, last=end)
-        for source, notice in ((forwards, self.notice), (Backwards(session, begin, end), _silent)):
-            found = {}
-            with source:
-                pipeline = Pipeline(source, self.cpm, False, rig=self.rig, notice=notice)
-                for index, row in _followed(pipeline, session.cameras):
-                    found[index] = row
-                    advance(share)
-            rows.append(found)
-        common = sorted(rows[0].keys() & rows[1].keys())
-        if not common:
+        sources: tuple[Callable[[], Source], ...] = (
+            lambda: session.replay(realtime=False, first=begin, last=end),
+            lambda: Backwards(session, begin, end),
+        )
+        ways = []
+        for part, opened, notice in zip(PARTS, sources, (self.notice, _silent), strict=True):
+            way = _Way(self, session.cameras, opened, notice, lambda: advance(share))
+            found = keep(part, way.follow)
+            if found is None:
+                return None
+            advance(share * (len(found.index) - way.steps))  # of an earlier run
+            ways.append(found)
+        common = np.intersect1d(ways[0].index, ways[1].index)
+        if not len(common):
             return None
-        forward, backward = (Readings.of([found[index] for index in common]) for found in rows)
+        forward, backward = (way.at(common) for way in ways)
         again = self._again(session, begin, last, forward, backward, lambda: advance(share))
         kept = [row for index, row in again if index >= first]
         return Readings.of(kept) if kept else None
@@ -201,6 +237,29 @@ class BestReader:
             px = self.rig.subset([camera]).project(then.reshape(-1, 3))
             drawn.append(px.reshape(-1, N_HANDS, N_JOINTS, 2))
         return {index: [px[t] for px in drawn] for t, index in enumerate(forward.index.tolist())}
+
+
+@dataclass(slots=True)
+class _Way:
+    """Hands followed through a source from end to end. steps: so many FrameSets were."""
+
+    reader: BestReader
+    cameras: Sequence[str]
+    opened: Callable[[], Source]
+    notice: Notice
+    advance: Callable[[], None]
+    steps: int = 0
+
+    def follow(self) -> Readings | None:
+        """None where no picture can be decoded."""
+        rows = []
+        with self.opened() as source:
+            pipeline = Pipeline(source, self.reader.cpm, False, rig=self.reader.rig, notice=self.notice)
+            for _, row in _followed(pipeline, self.cameras):
+                rows.append(row)
+                self.steps += 1
+                self.advance()
+        return Readings.of(rows) if rows else None
 
 
 def _speed(points: NDArray[np.float64], t_s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rt_hands.camera import Rig
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.capture.source import Notice, to_stderr
-from rt_hands.errors import InvalidInput, MissingPart, SourceError, run_command
+from rt_hands.errors import InvalidInput, MissingPart, SourceError, check_not_recorded, run_command
 from rt_hands.formats import HandsSample, export_hands, load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.models import MODELS, find_model
 from rt_hands.offline import Span, Work, fingerprint, finish_2d, finish_3d, settled_names
-from rt_hands.offline_reading import BestReader, QuickReader
+from rt_hands.offline_reading import BestReader, QuickReader, Reader, Readings
 from rt_hands.paths import sample_dir, session_folder, weights_dir, write_atomically
 from rt_hands.session import Session
 
@@ -116,6 +115,7 @@ def _check_out(out: Path, again: bool) -> None:
     if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise MissingPart("Parquet needs pyarrow: pip install 'rt_hands[export]'. Or give --out hands.csv.")
     for path in (out, out.with_stem(f"{out.stem}_2d"), out.with_suffix(".json")):
+        check_not_recorded(path)
         if path.exists() and not again:
             raise SourceError(f"{path} is already there. Give --again to replace it, or another --out.")
 
@@ -143,15 +143,42 @@ def _process(
         made_by = {"model": model.name, "engine": f"{engine.name} {engine.device} {engine.precision}"}
         made_by["reading"] = "quick" if options.quick else "both ways in time, mirrored"
         key = fingerprint(model, rig, session, f"{made_by['engine']} {made_by['reading']}")
-        work = Work(out.parent / f".{out.stem}.work", key, notice)
-        reader = (QuickReader if options.quick else BestReader)(cpm, rig, notice)
-        with _progress(session, work, console) as advance:
-            readings = work.run(session, reader, advance)
-    except KeyboardInterrupt:
-        console.print("Cut off. What is done is kept: the same command goes on from there.")
-        raise
+        with Work(out.parent / f".{out.stem}.work", key, notice) as work:
+            reader = (QuickReader if options.quick else BestReader)(cpm, rig, notice)
+            readings = _read(work, session, reader, console)
+            notes = {**made_by, "smooth": options.smooth, "fill_ms": options.fill_ms}
+            _finish(readings, session, rig, out, options, notes, console)
+            work.remove()
     finally:
         cpm.close()
+
+
+def _read(work: Work, session: Session, reader: Reader, console: Console) -> Readings:
+    """Every frame; a run that is cut off says what of it is kept."""
+    try:
+        with _progress(session, work, console) as advance:
+            return work.run(session, reader, advance)
+    except KeyboardInterrupt:
+        kept = work.kept(len(session))
+        console.print(
+            f"Cut off. Kept: {kept}; the same command goes on from there."
+            if kept
+            else "Cut off before a first part was done: the same command begins anew.",
+            soft_wrap=True,
+        )
+        raise
+
+
+def _finish(
+    readings: Readings,
+    session: Session,
+    rig: Rig | None,
+    out: Path,
+    options: Options,
+    notes: dict[str, Any],
+    console: Console,
+) -> None:
+    """Names, gaps, smoothing, files."""
     if rig is not None:
         readings = settled_names(readings, rig)
     hands, filled = finish_2d(readings, session.cameras, options.fill_ms, options.smooth)
@@ -160,16 +187,16 @@ def _process(
         hands_3d, filled_3d = finish_3d(readings, options.fill_ms, options.smooth)
         files = {out: hands_3d, out.with_stem(f"{out.stem}_2d"): hands}
         filled = [*filled_3d, *filled]
-    _write(files, filled, {**made_by, "smooth": options.smooth, "fill_ms": options.fill_ms}, console)
-    shutil.rmtree(work.folder)
+    _check_out(out, options.again)  # others may have written there in the meantime
+    _write(files, filled, notes, console)
 
 
 @contextmanager
 def _progress(session: Session, work: Work, console: Console) -> Iterator[Callable[[float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done = work.done(len(session))
-    if done:
-        console.print(f"{done} of {len(session)} FrameSets are there from an earlier run.")
+    if kept := work.kept(len(session)):
+        console.print(f"From an earlier run: {kept}.", soft_wrap=True)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(session.folder.name, total=len(session), completed=done)
         yield lambda sets: bar.advance(task, sets)

@@ -2,6 +2,7 @@
 
 A session is a folder: one MP4 a camera with the grab times in it, frames.csv (camera, index, t_ns, dropped),
 session.json (versions, clock anchor, what cameras were asked for and gave) and, for a calibrated rig, rig.toml.
+Another program's MP4 files with a timestamps.csv, as `calibrate rig` reads it, are one too.
 
 with Session("session_20260102_120000") as session:
     for frames in session: ...                       # FrameSets, cameras bundled by grab time
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,7 @@ class Session:
     folder: its path, or `sample`, the bundled one.
     rig: goes before the session's own rig.toml, with its clock offsets; one that has none (other programs' files know
     none) leaves the session's own, told. clock_offset_ms: by camera, goes before both. Pictures are bundled by them.
-    Raises SourceError where the folder holds no session or nothing in it can be read.
+    Raises SourceError where the folder holds no session or nothing in it can be read, InvalidInput for what is no path.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Session:
         rig: Rig | None = None,
         clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
+        if not isinstance(folder, str | Path):
+            raise InvalidInput(f"A session is opened by its folder's path; got {folder!r}.")
         self.folder = session_folder(folder)
         self._notice = notice
         if self.folder.is_file():
@@ -55,7 +59,7 @@ class Session:
             raise SourceError(f"There is no folder {self.folder}.")
         if not is_session(self.folder):
             raise SourceError(
-                f"{self.folder} holds no session: it wants session.json or frames.csv beside MP4 files."
+                f"{self.folder} holds no session: it wants session.json, frames.csv or timestamps.csv beside MP4 files."
             )
         own = self.folder / "rig.toml"
         self.rig: Rig | None = rig or (Rig.load(own) if own.is_file() else None)
@@ -106,8 +110,18 @@ class Session:
     def __iter__(self) -> Iterator[FrameSet]:
         return self.frames()
 
-    def __getitem__(self, index: int) -> FrameSet:
-        at = index + len(self) if index < 0 else index
+    @overload
+    def __getitem__(self, index: int) -> FrameSet: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Iterator[FrameSet]: ...
+
+    def __getitem__(self, index: int | slice) -> FrameSet | Iterator[FrameSet]:
+        """One FrameSet, from the end with a negative index; a slice gives them one by one, as `frames` does."""
+        if isinstance(index, slice):
+            return self._part(index)
+        number = _whole(index)
+        at = number + len(self) if number < 0 else number
         if not 0 <= at < len(self):
             raise IndexError(f"{self.folder} has {len(self)} FrameSets; there is no {index}.")
         found = next(self.frames(at, at + 1), None)
@@ -115,8 +129,20 @@ class Session:
             raise SourceError(f"The pictures of FrameSet {at} of {self.folder} are damaged.")
         return found
 
+    def _part(self, part: slice) -> Iterator[FrameSet]:
+        if part.step not in (None, 1):
+            raise InvalidInput(
+                f"A part of a session goes on by single FrameSets; leave the step {part.step} out."
+            )
+        start, stop = (end if end is None else _whole(end) for end in (part.start, part.stop))
+        first, last, _ = slice(start, stop).indices(len(self))
+        return self.frames(first, last) if first < last else iter(())
+
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[FrameSet]:
-        """FrameSets first <= index < last, by winding the videos there. Each call reads files of its own."""
+        """FrameSets first <= index < last, by winding the videos there. Each call reads files of its own.
+
+        Raises InvalidInput, here and in `replay`, for a part that begins after the last FrameSet.
+        """
         with self._opened(first, last) as source:
             yield from source
 
@@ -130,8 +156,10 @@ class Session:
         return Played(source) if realtime else ReadAhead(source)
 
     def _opened(self, first: int, last: int | None) -> SessionSource:
-        if first < 0 or (last is not None and last < first):
+        if _whole(first) < 0 or (last is not None and _whole(last) < first):
             raise InvalidInput(f"FrameSets {first} to {last} are no part of a session; count from 0.")
+        if first >= len(self) and last != first:
+            raise InvalidInput(f"{self.folder} has {len(self)} FrameSets; none from {first} on.")
         return self._source.part(first, last)
 
     def close(self) -> None:
@@ -143,3 +171,10 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _whole(number: object) -> int:
+    """The number of a FrameSet. Raises InvalidInput for what is none."""
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise InvalidInput(f"FrameSets have whole numbers, from 0 on; got {number!r}.")
+    return int(number)

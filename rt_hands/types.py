@@ -40,6 +40,11 @@ class Frame:
                 f"Frame {self.index} of camera '{self.camera}' is {image.dtype} {image.shape}; wanted uint8 (h, w, 3)."
             )
 
+    def __repr__(self) -> str:
+        width, height = self.size_px
+        file = f" {self.file!r}" if self.file else ""
+        return f"Frame({self.camera!r} {self.index}, {width}x{height}, t_ns={self.t_ns}{file})"
+
     @property
     def size_px(self) -> tuple[int, int]:
         """(width, height)."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rt_hands import InvalidInput, Rig
+from rt_hands import InvalidInput, Rig, SourceError
 from rt_hands.calibrate import main
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import Problem
@@ -349,6 +349,31 @@ def test_commands_from_picture_folders(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["check", str(tmp_path / "three.toml"), str(tmp_path / "in"), *common]) == 1
     said = capsys.readouterr().out
     assert "not checked: unseen" in said and "still good" not in said
+
+
+@pytest.mark.parametrize("part", ["check", "rig"])
+def test_what_cannot_end_well_is_said_before_the_pictures_are_read(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: object) -> None:
+        raise AssertionError("pictures were read")
+
+    monkeypatch.setattr(f"rt_hands.calibration.commands.{part}.collect", unread)
+    for name in ("cam_0", "other"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "in" / name / "0.png"), np.zeros((24, 32), np.uint8))
+    BOARD.save(tmp_path / "board.toml")
+    wrong = tmp_path / "wrong.toml"
+    Rig((replace(RIG.cameras[0], id="cam_0"),)).save(wrong)
+    common = [str(tmp_path / "in"), "--board", str(tmp_path / "board.toml")]
+    words = [str(wrong), *common] if part == "check" else [*common, "--lenses", str(wrong)]
+    out = [] if part == "check" else ["--out", str(tmp_path / "out")]
+    with pytest.raises(InvalidInput, match=r"wrong.toml has no camera 'other'; it has: cam_0\."):
+        main([part, *words, *out])
+    assert not (tmp_path / "out").exists()
+    if part == "rig":
+        with pytest.raises(SourceError, match="can't be made"):
+            main([part, *common, "--out", str(wrong / "out")])
 
 
 def test_refused_command_leaves_no_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

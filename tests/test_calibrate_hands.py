@@ -13,7 +13,7 @@ from rt_hands.calibration.commands import hands as command
 from rt_hands.calibration.hands import Seen, refine, residual_px
 from rt_hands.calibration.hands_verdict import check_refined, check_seen, is_better
 from rt_hands.camera import Rig
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
 
 HIDDEN = 2  # of truth.npz: there, but behind something; absent and outside are less
@@ -159,3 +159,14 @@ def test_command_refuses_with_reasons(rig, no_network, tmp_path, capsys, monkeyp
     arguments = [str(sample_dir()), "--rig", str(tmp_path / "rig.toml"), "--out", str(out)]
     assert command.main(arguments) == 1
     assert "refused" in capsys.readouterr().out and not out.exists()
+
+
+def test_a_path_that_is_not_there_is_said_as_such(rig, no_network, tmp_path):
+    rig.save(tmp_path / "rig.toml")
+    for word in ("nope", "nope.mp4"):
+        with pytest.raises(SourceError, match=f"{word}.* is no file or folder|no file or folder {word}"):
+            command.main([word, "--rig", str(tmp_path / "rig.toml"), "--out", str(tmp_path / "new.toml")])
+    with pytest.raises(SourceError, match="there is no folder"):
+        command.main(
+            [str(sample_dir()), "--rig", str(tmp_path / "rig.toml"), "--out", str(tmp_path / "no/x")]
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,12 @@ def test_undistort_inverts_the_lens() -> None:
         camera().undistort(camera().project(points_mm())), ideal, atol=2e-4
     )  # 8e-5 seen
     assert camera().undistort(np.zeros((0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize("shape", [(170, 3), (3, 3), (2,), (4, 1, 2)])
+def test_undistort_wants_points_without_a_score(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match=rf"{re.escape(str(shape))}; wanted \(N, 2\)"):
+        camera().undistort(np.ones(shape))
 
 
 def test_rig_undistort_wants_one_row_of_points_per_view() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from takes import record
 from test_camera import camera
 from test_cameras import Scripted, take
 from test_capture import Stamped, grey, write_session, write_video
@@ -32,6 +33,20 @@ def test_offsets_are_read_from_words() -> None:
     for wrong in ("cam_1", "cam_1=", "=5", "cam_1=soon", "cam_1=nan"):
         with pytest.raises(InvalidInput, match="as in cam_1=-97; got"):
             read_offsets([wrong])
+
+
+@pytest.mark.parametrize("ms", [1e9, -10_001.0])
+def test_offsets_beyond_all_latency_are_refused(ms: float, tmp_path: Path) -> None:
+    record(tmp_path / "s", ("cam_1", "cam_2"), 3)
+    for use in (
+        lambda: read_offsets([f"cam_1={ms}"]),
+        lambda: SessionSource(tmp_path / "s", clock_offset_ms={"cam_1": ms}),
+    ):
+        with pytest.raises(
+            InvalidInput, match=r"The clock offset of cam_1 is .* ms; give milliseconds, 10000"
+        ):
+            use()
+    assert read_offsets(["cam_1=2500"]) == {"cam_1": 2500.0}
 
 
 def test_files_are_bundled_by_when_pictures_were_taken() -> None:

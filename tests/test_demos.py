@@ -81,6 +81,26 @@ def test_photo_prints_and_draws(tmp_path, capsys):
     assert (drawn > 200).all()
 
 
+@pytest.mark.parametrize("name", ["export", "photo", "video_to_csv", "rig_replay"])
+def test_nothing_that_is_there_is_written_over(tmp_path, name):
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(b"mine")
+    read = [] if name == "rig_replay" else [str(mine)]
+    with pytest.raises(InvalidInput, match=r"mine\.mp4 is already there; give a new"):
+        demo(name).main([*read, str(mine)])
+    assert mine.read_bytes() == b"mine"
+    with pytest.raises(SourceError, match="there is no folder"):
+        demo(name).main([*read, str(tmp_path / "nodir" / "new.csv")])
+
+
+@pytest.mark.parametrize("name", ["photo", "video_to_csv", "rig_replay"])
+def test_a_demo_writes_its_own_kind_of_file(clip, tmp_path, name):
+    read = [] if name == "rig_replay" else [str(clip)]
+    with pytest.raises(InvalidInput, match=r"new\.txt is no"):
+        demo(name).main([*read, str(tmp_path / "new.txt")])
+    assert not (tmp_path / "new.txt").exists()
+
+
 def test_video_to_csv_writes_every_frame(clip, tmp_path):
     assert demo("video_to_csv").main([str(clip), str(tmp_path / "out.csv")]) == 0
     with open(tmp_path / "out.csv", newline="") as file:

@@ -275,3 +275,15 @@ def test_leaving_frees_the_network_it_loaded_and_no_other(standin_path, standin_
         pass
     given_one.close()
     assert given_one(image).present[0]
+
+
+@pytest.mark.parametrize("threads", ["a", 2.5, True])
+def test_threads_are_a_whole_number(threads):
+    with pytest.raises(InvalidInput, match=f"--threads is {threads!r}; give a whole number"):
+        Detector(threads=threads)
+
+
+@pytest.mark.parametrize("model", [3, None])
+def test_a_model_that_is_no_text_is_named(model):
+    with pytest.raises(InvalidInput, match=f"The model is {model}; give a name"):
+        Detector(model=model)

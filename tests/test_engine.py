@@ -124,9 +124,24 @@ def test_auto_takes_tensorrt_where_a_gpu_is_and_says_why_not(monkeypatch):
     assert choose("tensorrt") == ("tensorrt", "asked for")
     monkeypatch.setattr(engines.tensorrt, "why_not", lambda: "The NVIDIA driver finds no GPU.")
     monkeypatch.setattr(engines.tensorrt, "is_installed", lambda: True)
-    assert "The NVIDIA driver finds no GPU." in choose("auto")[1]
+    monkeypatch.setattr(engines.tensorrt, "has_driver", lambda: True)
+    assert "The NVIDIA driver finds no GPU" in choose("auto")[1]
+    monkeypatch.setattr(engines.tensorrt, "has_driver", lambda: False)
+    assert "GPU" not in choose("auto")[1]  # no machine for it
     with pytest.raises(MissingPart, match="finds no GPU"):
         choose("tensorrt")
+
+
+def test_without_a_gpu_that_is_what_is_missing(monkeypatch):
+    def no_gpu():
+        raise MissingPart("There is no GPU.")
+
+    monkeypatch.setattr(engines.tensorrt, "installed_module", lambda: "tensorrt")
+    monkeypatch.setattr(engines.tensorrt, "find_gpu", no_gpu)
+    monkeypatch.setattr(engines.tensorrt.importlib.util, "find_spec", lambda _: None)
+    assert engines.tensorrt.why_not() == "There is no GPU."
+    monkeypatch.setattr(engines.tensorrt, "find_gpu", lambda: None)
+    assert "pycuda is not (pip install pycuda)" in engines.tensorrt.why_not()
 
 
 def test_missing_engine_gives_the_pip_line(monkeypatch):

@@ -128,7 +128,7 @@ def test_two_cameras_out_of_reach_of_each_other_are_unsure() -> None:
 
 
 def test_offsets_are_written_against_the_rigs_own_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rig = ring_rig(3).with_clock_offsets({"cam_0": 5.0, "cam_1": 40.0, "cam_2": 7.0})
     rig.save(tmp_path / "old.toml")
@@ -140,6 +140,7 @@ def test_offsets_are_written_against_the_rigs_own_clock(
     monkeypatch.setattr(clocks, "open_source", lambda *_, **__: source)
     words = ["--rig", str(tmp_path / "old.toml"), "--source", "x", "--out", str(tmp_path / "new.toml")]
     assert clocks.main(words) == 0
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'new.toml'}\n")
     new = Rig.load(tmp_path / "new.toml")
     assert new.clock_offset_ms == {"cam_0": 5.0, "cam_1": 40.0, "cam_2": 100.0}
     with pytest.raises(InvalidInput, match="new.toml is there already"):

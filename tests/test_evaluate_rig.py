@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_lift import hands_mm
 
-from rt_hands.errors import MissingPart
+from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.evaluation import rig as command
 from rt_hands.evaluation import rig_real
 from rt_hands.evaluation import rig_rendered as evaluation
 from rt_hands.lifting.lift import FUSION_WEIGHT
@@ -69,6 +70,11 @@ def test_more_views_are_better_on_a_rendered_rig(tmp_path) -> None:
     assert figures["rig16_all_mm"] < figures["rig4_all_mm"] < figures["rig2_all_mm"]  # 0.8, 2.4, 4.2 mm seen
     assert figures["rig16_reprojection_px"] < 2.0
     assert (tmp_path / "rendered_00.png").stat().st_size > 10_000
+
+
+def test_nothing_to_evaluate_is_said() -> None:
+    with pytest.raises(InvalidInput, match="nothing to evaluate: --scenes is 0 and no rig is given"):
+        command.main(["--scenes", "0"])
 
 
 def test_hands_on_the_wrong_side_are_counted() -> None:

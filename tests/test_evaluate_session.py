@@ -89,10 +89,16 @@ def test_samples_are_laid_on_their_moment_and_camera(truth_2d):
     )
     assert np.flatnonzero(np.isfinite(found[:, :, 0, 0, 0]).any(1)).tolist() == [5]
     assert np.isfinite(found[5, RIG.ids.index("cam_right")]).all()
-    with pytest.raises(InvalidInput, match="Frame 5 of 'cam_9' is no part of the session"):
+    with pytest.raises(InvalidInput, match="Frame 5 of 'cam_9' at [0-9]+ ns is no part of the session"):
         found_points(
             [HandsSample(5, t_ns, Hands2D(points, np.ones(2, bool)), "cam_9")], truth_2d.t_ns, RIG, False
         )
+
+
+def test_hands_of_another_session_are_named_without_a_camera(tmp_path):
+    export_hands(tmp_path / "hands.csv", [replace(true_3d(count=4)[3], t_ns=17)])
+    with pytest.raises(InvalidInput, match="^FrameSet 3 at 17 ns is no part of the session"):
+        evaluate(SAMPLE, tmp_path / "hands.csv")
 
 
 def test_faults_are_one_sentence(tmp_path):

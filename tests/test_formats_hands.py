@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rt_hands import Hands2D, Hands3D, InvalidInput, process
-from rt_hands.errors import MissingPart
+from rt_hands.errors import MissingPart, check_target
 from rt_hands.formats import HandsSample, export_hands, load_hands
 from rt_hands.formats.__main__ import main
 from rt_hands.formats.c3d import even_grid
@@ -164,6 +167,29 @@ def test_c3d_as_its_own_library_reads_it(tmp_path: Path) -> None:
         )  # float32 inside
 
 
+def test_the_pages_lines_read_results_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow", reason="pip install 'rt_hands[export]'")
+    pytest.importorskip("ezc3d", reason="pip install 'rt_hands[export]'")
+    monkeypatch.chdir(tmp_path)
+    listed = samples(True)
+    for name in ("hands.parquet", "hands.c3d", "hands.csv"):
+        export_hands(name, listed)
+    tips_mm = np.stack([s.hands.points_world_mm[index_of("index_tip")] for s in listed])
+    page = (Path(__file__).resolve().parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+    own, pandas, c3d = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(own, names)
+    np.testing.assert_array_equal(names["sample"].hands.points_world_mm, listed[-1].hands.points_world_mm)
+    exec(c3d, names)
+    np.testing.assert_allclose(names["tip_mm"].T, tips_mm, rtol=1e-6)  # C3D holds float32
+    header = (tmp_path / "hands.csv").read_text().splitlines()[0].split(",")
+    assert {"t_ns", "right_index_tip_x_mm"} <= set(re.findall(r'"(\w+)"', pandas)) <= set(header)
+    if importlib.util.find_spec("pandas") is not None:
+        exec(pandas, names)
+        np.testing.assert_array_equal(names["tip_mm"].to_numpy(), tips_mm)
+        np.testing.assert_allclose(names["t_s"], [s.t_ns / 1e9 for s in listed])
+
+
 @settings(max_examples=50)
 @given(
     rate=st.floats(5, 240),
@@ -183,6 +209,14 @@ def test_uneven_or_standing_times_are_refused() -> None:
         even_grid(np.array([0, 5, 5]))
     with pytest.raises(InvalidInput, match="too uneven"):
         even_grid(np.array([0, 10, 20, 30, 31, 32]) * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"), [(Hands3D.empty(), "Hands3D"), (HandsSample(0, 0, None), "HandsSample")]
+)
+def test_what_is_no_sample_is_named(tmp_path: Path, sample: HandsSample, kind: str) -> None:
+    with pytest.raises(InvalidInput, match=f"got a {kind}; give HandsSample"):
+        export_hands(tmp_path / "a.csv", [sample])
 
 
 def test_wrong_endings_and_kinds(tmp_path: Path) -> None:
@@ -275,3 +309,69 @@ def test_damaged_tables_give_samples_or_a_sentence(
         assert str(path) in str(error)
     else:
         assert all(isinstance(s.hands, Hands3D) for s in after)
+
+
+# --- cut off, empty, in the way -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 40, 5000])
+def test_a_jsonl_line_that_was_cut_short_is_left_out_and_said(tmp_path, capsys, cut):
+    path, made = tmp_path / "a.jsonl", samples(False)
+    export_hands(path, made)
+    path.write_bytes(path.read_bytes()[: -1 - cut])
+    assert_same(made[:-1], load_hands(path))
+    assert capsys.readouterr().err == f"{path} was cut off in line 4, which is left out.\n"
+
+
+def test_a_jsonl_cut_inside_a_letter_is_still_text(tmp_path, capsys):
+    path, made = tmp_path / "a.jsonl", samples(False)
+    export_hands(path, made)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex("é".encode()) + 1])
+    assert_same(made[:-1], load_hands(path))
+    assert "cut off in line 4" in capsys.readouterr().err
+
+
+def test_a_jsonl_whose_last_line_is_whole_needs_no_newline_but_must_be_right(tmp_path, capsys):
+    path, made = tmp_path / "a.jsonl", samples(False)
+    export_hands(path, made)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    assert_same(made, load_hands(path))
+    for bad in (b'{"frame": 1}', b"junk\n"):
+        path.write_bytes(data + bad)
+        with pytest.raises(InvalidInput, match="line 5: not a line that rt_hands wrote"):
+            load_hands(path)
+    path.write_bytes(data[:300])
+    with pytest.raises(InvalidInput, match="line 1: not a line that rt_hands wrote"):
+        load_hands(path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_an_empty_table_is_one_sentence(tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow.")
+    (tmp_path / f"a.{ending}").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=rf"a\.{ending}' "):
+        load_hands(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize(
+    "name", ["frames.csv", "session.json", "rig.toml", "cam_0.mp4", "new.mp4", "link.csv"]
+)
+def test_no_file_of_a_recording_is_written_over(tmp_path, name):
+    folder, source = tmp_path / "take", tmp_path / "a.csv"
+    folder.mkdir()
+    for kept in ("frames.csv", "rig.toml", "cam_0.mp4"):
+        (folder / kept).write_text("recorded")
+    (tmp_path / "link.csv").symlink_to(folder / "frames.csv")
+    target = tmp_path / name if name == "link.csv" else folder / name
+    export_hands(source, samples(False))
+    with pytest.raises(InvalidInput, match=rf"{name} belongs to the recording in that folder"):
+        main([str(source), str(target), "--overwrite"])
+    with pytest.raises(InvalidInput, match=rf"{name} belongs to the recording in that folder"):
+        check_target(target)
+    assert {path.name for path in folder.iterdir()} == {"frames.csv", "rig.toml", "cam_0.mp4"}
+    for free in (folder / "hands.csv", tmp_path / "frames.csv", tmp_path / "rig.toml", tmp_path / "new.mp4"):
+        check_target(free)

@@ -385,6 +385,18 @@ def test_what_is_no_calibration_at_all_gets_the_list(tmp_path: Path) -> None:
         load_rig(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["x.c3d", "x.xyz", "x", "x.yaml"])
+def test_a_rig_goes_under_no_other_files_name_unasked(tmp_path: Path, name: str) -> None:
+    rig().save(tmp_path / "rig.toml")
+    with pytest.raises(
+        InvalidInput, match=r"a name in \.toml, or --to with one of pose2sim, .*kalibr, opencv"
+    ):
+        main([str(tmp_path / "rig.toml"), str(tmp_path / name)])
+    assert not (tmp_path / name).exists()
+    assert main([str(tmp_path / "rig.toml"), str(tmp_path / "copy.toml")]) == 0
+    assert_same(rig(), load_rig(tmp_path / "copy.toml"))
+
+
 def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path, "aniposelib")
     assert main([str(source), str(tmp_path / "out.yml"), "--to", "opencv"]) == 0

@@ -72,6 +72,24 @@ def test_nothing_that_is_there_is_written_over(run_live, clip, tmp_path, capsys)
     assert (tmp_path / "rt_hands_live.mp4").is_file() and (tmp_path / "rt_hands_live_2.mp4").is_file()
 
 
+def test_no_file_of_a_recording_is_written_over(run_live, clip, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "take"
+    folder.mkdir()
+    for name in ("frames.csv", "cam_0.mp4"):
+        (folder / name).write_bytes(b"recorded")
+    for words in (
+        ["--save", folder / "cam_0.mp4"],
+        ["--jsonl", folder / "frames.csv"],
+        ["--save", folder / "n.mp4"],
+    ):
+        assert run_live("--source", clip, "--no-window", *words, "--overwrite") == 2
+        assert f"{words[1]} belongs to the recording in that folder" in capsys.readouterr().err
+    monkeypatch.chdir(folder)  # where a film would go without a window
+    assert run_live("--source", clip, "--max-frames", 3) == 2
+    assert "rt_hands_live.mp4 belongs to the recording in that folder" in capsys.readouterr().err
+    assert all(path.read_bytes() == b"recorded" for path in folder.iterdir())
+
+
 def test_a_file_to_overwrite_is_kept_until_the_first_frame_is_there(run_live, tmp_path, capsys):
     (tmp_path / "zero.jpg").touch()
     for name in ("o.mp4", "o.jsonl"):

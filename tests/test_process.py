@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -16,7 +18,8 @@ from standin import TEMPLATE_UV, Listening, PaintedHand, picture, worst_px
 from test_camera import camera
 
 from rt_hands import Rig, offline_reading, process
-from rt_hands.errors import run_command
+from rt_hands.errors import SourceError, run_command
+from rt_hands.file_lock import FolderLock
 from rt_hands.formats import load_hands
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import MIRROR, N_HAND, N_POINTS, hand_slice
@@ -162,7 +165,7 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_the_work_is_kept(
     assert f"error: {out} can't be written: {os.strerror(code)}." in capsys.readouterr().err
     monkeypatch.undo()
     assert run(take, "--out", out, "--quick") == 0 and len(load_hands(out)) == COUNT
-    assert f"{COUNT} of {COUNT} FrameSets are there from an earlier run" in capsys.readouterr().err
+    assert f"From an earlier run: {COUNT} of {COUNT} FrameSets." in capsys.readouterr().err
 
 
 def test_missing_pyarrow_is_told_before_the_work(take, run, capsys, monkeypatch):
@@ -201,8 +204,7 @@ def readings(take, cpm, folder, cut_after=None, key="k", notice=lambda _: None, 
         if cut_after is not None and sum(done) > cut_after:
             raise Cut
 
-    with Session(take) as session:
-        work = Work(folder, key, notice, chunk=8)
+    with Session(take) as session, Work(folder, key, notice, chunk=8) as work:
         return work.run(session, reader(cpm, None, notice, lead=4), advance), round(sum(done), 6)
 
 
@@ -212,11 +214,34 @@ def test_a_pass_cut_off_and_resumed_is_the_same_as_one_without_a_break(take, sta
     assert steps == COUNT and whole.index.tolist() == list(range(COUNT))
     with pytest.raises(Cut):
         readings(take, standin_cpm, tmp_path / "cut", cut_after=11, reader=reader)
-    assert Work(tmp_path / "cut", "k", print, chunk=8).done(COUNT) == 8
+    with Work(tmp_path / "cut", "k", print, chunk=8) as work:
+        assert work.done(COUNT) == 8
     resumed, steps = readings(take, standin_cpm, tmp_path / "cut", reader=reader)
     assert steps == COUNT - 8
     for name in ("frame", "frame_t_ns", "points_px", "presence", "present"):
         assert np.array_equal(getattr(whole, name), getattr(resumed, name), equal_nan=True)
+
+
+def test_a_way_that_was_followed_to_its_end_is_kept_within_a_chunk(take, standin_cpm, tmp_path, monkeypatch):
+    followed = []
+    follow = offline_reading._Way.follow
+
+    def counted(way):
+        followed.append(way)
+        return follow(way)
+
+    whole, _ = readings(take, standin_cpm, tmp_path / "whole")
+    # Both ways of the first chunk are 12 sets each of 32 steps that make its 8: done at 6, and begun to be read anew.
+    with pytest.raises(Cut):
+        readings(take, standin_cpm, tmp_path / "cut", cut_after=6.5)
+    with Work(tmp_path / "cut", "k", print, chunk=8) as work:
+        assert work.kept(COUNT) == "hands followed forwards and backwards through the next part"
+    monkeypatch.setattr(offline_reading._Way, "follow", counted)
+    resumed, steps = readings(take, standin_cpm, tmp_path / "cut")
+    assert steps == COUNT and len(followed) == 4  # of the other two chunks
+    for f in fields(Readings):
+        assert np.array_equal(getattr(whole, f.name), getattr(resumed, f.name), equal_nan=True)
+    assert not list((tmp_path / "cut").glob("*wards.npz"))
 
 
 def test_chunks_of_another_model_are_made_anew_and_said(take, standin_cpm, tmp_path):
@@ -224,6 +249,81 @@ def test_chunks_of_another_model_are_made_anew_and_said(take, standin_cpm, tmp_p
     readings(take, standin_cpm, tmp_path / "w")
     _, steps = readings(take, standin_cpm, tmp_path / "w", key="other", notice=said.append)
     assert steps == COUNT and len(said) == 1 and "made anew" in said[0]
+
+
+@pytest.mark.parametrize(
+    "content", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"junk" * 99]
+)
+def test_a_damaged_chunk_is_made_anew_and_said(take, standin_cpm, tmp_path, content):
+    whole, _ = readings(take, standin_cpm, tmp_path / "w", reader=QuickReader)
+    damaged = tmp_path / "w" / "chunk_00000008.npz"
+    damaged.write_bytes(content(damaged.read_bytes()))
+    said: list[str] = []
+    again, steps = readings(take, standin_cpm, tmp_path / "w", notice=said.append, reader=QuickReader)
+    assert said == [f"{damaged} is damaged. It is made anew."] and steps == 8
+    assert np.array_equal(whole.points_px, again.points_px, equal_nan=True)
+
+
+def test_a_second_run_into_the_same_file_is_refused(take, run, tmp_path, capsys):
+    out = tmp_path / "hands.csv"
+    with Work(tmp_path / ".hands.work", "k", print):
+        (tmp_path / ".hands.work" / "chunk_00000000.npz").write_bytes(b"mine")
+        assert run(take, "--out", out, "--quick") == 2
+        assert "error: Another run is at work in" in capsys.readouterr().err
+        assert (tmp_path / ".hands.work" / "chunk_00000000.npz").read_bytes() == b"mine"
+    assert run(take, "--out", out, "--quick") == 0 and len(load_hands(out)) == COUNT
+    assert not (tmp_path / ".hands.work").exists()
+
+
+def test_a_killed_run_leaves_no_lock(tmp_path):
+    code = (
+        "import sys, pathlib; from rt_hands.file_lock import FolderLock\n"
+        "lock = FolderLock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "w")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            FolderLock(tmp_path / "w")
+        other.kill()
+        other.wait()
+    FolderLock(tmp_path / "w").remove()
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_chunk_that_is_taken_away_makes_no_shorter_table(take, standin_cpm, tmp_path):
+    readings(take, standin_cpm, tmp_path / "w", reader=QuickReader)
+    (tmp_path / "w" / "chunk_00000016.npz").unlink()
+
+    def take_the_first(_):
+        (tmp_path / "w" / "chunk_00000000.npz").unlink(missing_ok=True)
+
+    reader = QuickReader(standin_cpm, None, print, lead=4)
+    taken_away = pytest.raises(SourceError, match=r"chunk_00000000\.npz was taken away")
+    with Session(take) as session, Work(tmp_path / "w", "k", print, chunk=8) as work, taken_away:
+        work.run(session, reader, take_the_first)
+
+
+def test_a_file_that_another_wrote_during_the_work_is_not_replaced(take, run, tmp_path, capsys, monkeypatch):
+    out, finish = tmp_path / "hands.csv", process.finish_2d
+
+    def meanwhile(*words):
+        out.write_text("another's")
+        return finish(*words)
+
+    monkeypatch.setattr(process, "finish_2d", meanwhile)
+    assert run(take, "--out", out, "--quick") == 2
+    assert "hands.csv is already there. Give --again" in capsys.readouterr().err
+    assert out.read_text() == "another's" and (tmp_path / ".hands.work" / "chunk_00000000.npz").is_file()
+
+
+@pytest.mark.parametrize("name", ["frames.csv", "session.csv", "session.parquet"])
+def test_no_file_of_the_recording_is_replaced_though_asked(take, run, tmp_path, capsys, name):
+    folder = shutil.copytree(take, tmp_path / "take")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run(folder, "--out", folder / name, "--again", "--quick") == 2
+    assert "belongs to the recording in that folder, which is never written over" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_fingerprint_follows_model_and_precision(take, tmp_path):

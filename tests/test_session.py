@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from takes import COUNT, SIZE, numbers, record, video_times_ns
 
 from rt_hands.camera import Camera, Rig
+from rt_hands.capture import open_source
 from rt_hands.capture.paced import Played
 from rt_hands.capture.session_info import ClockAnchor, SessionInfo, file_stem
 from rt_hands.capture.session_times import VideoTimes, grab_times_ns
@@ -66,6 +67,44 @@ def test_sets_are_found_by_index_and_time(recorded):
             next(session.frames(-1))
 
 
+def test_a_slice_gives_its_sets_one_by_one(recorded):
+    with Session(recorded[0]) as session:
+        for part in (
+            slice(2, 4),
+            slice(-3, None),
+            slice(None, 2),
+            slice(38, 99),
+            slice(9, 3),
+            slice(99, None),
+        ):
+            sets = session[part]
+            assert iter(sets) is sets
+            assert [frames.index for frames in sets] == list(range(COUNT))[part]
+        with pytest.raises(InvalidInput, match="leave the step 2 out"):
+            session[::2]
+
+
+@pytest.mark.parametrize("index", ["a", None, 1.5, True, slice("a", None)])
+def test_what_is_no_number_of_a_set_is_one_sentence(recorded, index):
+    with Session(recorded[0]) as session, pytest.raises(InvalidInput, match="FrameSets have whole numbers"):
+        session[index]
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"take", ["take"]])
+def test_what_is_no_path_is_one_sentence(folder):
+    with pytest.raises(InvalidInput, match="A session is opened by its folder's path; got"):
+        Session(folder)
+
+
+def test_a_part_beyond_the_end_is_one_sentence(recorded):
+    with Session(recorded[0]) as session:
+        for ask in (lambda: session.replay(first=500), lambda: next(session.frames(COUNT, COUNT + 1))):
+            with pytest.raises(InvalidInput, match=rf"has {COUNT} FrameSets; none from (500|{COUNT}) on"):
+                ask()
+        with pytest.raises(InvalidInput, match="FrameSets have whole numbers"):
+            session.replay(first="a")
+
+
 def test_seeking_in_a_session_of_another_maker_counts_frames(copy):
     folder, _ = copy
     for path in folder.glob("*.mp4"):
@@ -79,6 +118,35 @@ def test_seeking_in_a_session_of_another_maker_counts_frames(copy):
         other.replace(path)
     with Session(folder) as session:
         assert [numbers(session[i]) for i in (0, 31, 39)] == [[0, 0], [31, 31], [39, 39]]
+
+
+@pytest.mark.parametrize("header", ["cam_id,t_ns", "camera,frame_time"])
+def test_videos_with_the_times_of_another_program_are_a_session(copy, said, header):
+    folder, times = copy
+    (folder / "session.json").unlink()
+    (folder / "frames.csv").unlink()
+    in_s = header.endswith("frame_time")
+    lines = [
+        f"{camera},{t * 1e-9:.9f}" if in_s else f"{camera.removeprefix('cam_')},{t}"
+        for camera, stamps in times.items()
+        for t in stamps + 10**9
+    ]
+    (folder / "timestamps.csv").write_text("\n".join([header, *lines]) + "\n")
+    before = sorted(path.name for path in folder.iterdir())
+    with Session(folder, said.append) as session:
+        assert session.cameras == ("cam_2", "cam_10") and len(session) == COUNT
+        for camera, stamps in session.times_ns.items():
+            assert np.abs(stamps - times[camera] - 10**9).max() < 1000
+        assert numbers(session[31]) == [31, 31]
+    with open_source(str(folder), notice=said.append) as source:
+        assert sum(1 for _ in source) == COUNT
+    assert said == [] and sorted(path.name for path in folder.iterdir()) == before
+    (folder / "timestamps.csv").write_text("\n".join([header, *lines[: COUNT + 9]]) + "\n")
+    Session(folder, said.append).close()
+    assert len(said) == 1 and "cam_10.mp4 has 40 frames, 9 of them in timestamps.csv" in said[0]
+    (folder / "timestamps.csv").write_text("\n".join([header, *lines[:COUNT]]) + "\n")
+    with pytest.raises(InvalidInput, match=r"timestamps\.csv' has no times of camera 'cam_10'"):
+        Session(folder)
 
 
 def test_replay_at_true_speed_and_as_fast_as_taken(recorded):
@@ -199,6 +267,21 @@ def test_unreadable_video_is_told_and_left_out(copy, said, content):
     assert len(said) == 1 and "cam_2.mp4" in said[0] and said[0].endswith("That camera is left out.")
 
 
+@pytest.mark.parametrize("kept", ["session.json", "frames.csv", "both"])
+def test_a_camera_whose_video_is_gone_is_told_and_left_out(copy, said, kept):
+    folder, _ = copy
+    (folder / "cam_2.mp4").unlink()
+    for name in {"session.json", "frames.csv"} - {kept} if kept != "both" else ():
+        (folder / name).unlink()
+    with Session(folder, said.append) as session:
+        assert session.cameras == ("cam_10",) and numbers(session[3]) == [3]
+    named = "frames.csv" if kept == "frames.csv" else "session.json"
+    missing = [sentence for sentence in said if "missing" in sentence]
+    assert missing == [
+        f"cam_2 is in {named}, but its video is missing: {folder}/cam_2.mp4. That camera is left out."
+    ]
+
+
 def test_nothing_readable_is_one_sentence(copy):
     folder, _ = copy
     for path in folder.glob("*.mp4"):
@@ -225,7 +308,9 @@ def test_bad_session_json_is_one_sentence(copy, content, sentence):
 def test_no_session_is_said(tmp_path):
     with pytest.raises(SourceError, match="There is no folder"):
         Session(tmp_path / "gone")
-    with pytest.raises(SourceError, match="holds no session: it wants session.json or frames.csv"):
+    with pytest.raises(
+        SourceError, match="holds no session: it wants session.json, frames.csv or timestamps.csv"
+    ):
         Session(tmp_path)
 
 

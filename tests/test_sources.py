@@ -58,9 +58,30 @@ def test_missing_paths_are_named(word):
         open_source(word)
 
 
-def test_unknown_word_lists_cameras():
-    with pytest.raises(SourceError, match="No camera at 'webcamera'"):
+def test_unknown_word_lists_cameras(monkeypatch):
+    monkeypatch.setattr(choose, "find_device", lambda _: None)
+    monkeypatch.setattr(choose, "list_devices", lambda: [Device(2, "OBS")])
+    with pytest.raises(SourceError, match=r"^'webcamera' is no file .*, and no webcam's name.* 2 \(OBS\)\.$"):
         open_source("webcamera")
+    monkeypatch.setattr(choose, "list_devices", list)
+    with pytest.raises(SourceError, match=r"^'webcamera' is no file or folder, .* has no webcam\. Give "):
+        open_source("webcamera")
+
+
+@pytest.mark.parametrize("word", ["sampel", "Sample", "samples", "smaple"])
+@pytest.mark.parametrize("cameras", [(), ("left", "right")])
+def test_a_word_near_sample_is_asked_about(word, cameras):
+    with pytest.raises(SourceError, match=f"^'{word}' is no file or folder; did you mean sample\\?$"):
+        open_source(word, cameras=cameras)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("nope", "'nope' is no file or folder"), ("gone/x.mp4", "no file or folder gone/x.mp4")],
+)
+def test_what_is_not_there_is_no_question_of_its_camera(word, said):
+    with pytest.raises(SourceError, match=said):
+        open_source(word, cameras=("left", "right"))
 
 
 def test_several_files_play_together(video, tmp_path):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+import rt_hands
 from rt_hands import Frame, FrameSet, Hands2D, Hands3D, InvalidInput
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
@@ -41,6 +44,23 @@ def test_frame_set_times_and_lookup() -> None:
     frames = FrameSet((a, b), 0)
     assert (frames.t_ns, frames.spread_ns, frames.cameras) == (1_000, 2_500, ("a", "b"))
     assert frames.get("b") is b and frames.get("c") is None and a.size_px == (6, 4)
+
+
+def test_a_frame_shows_itself_without_its_picture() -> None:
+    frame = Frame(PICTURE, "left", 3, 1_000)
+    assert repr(frame) == "Frame('left' 3, 6x4, t_ns=1000)"
+    assert repr(dataclasses.replace(frame, file="a.png")) == "Frame('left' 3, 6x4, t_ns=1000 'a.png')"
+    assert repr(FrameSet((frame,), 7)) == "FrameSet(frames=(Frame('left' 3, 6x4, t_ns=1000),), index=7)"
+
+
+def test_every_public_name_is_there_and_some_are_loaded_late() -> None:
+    code = "import sys, rt_hands; print('rt_hands.pipeline' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
+    assert all(getattr(rt_hands, name) is not None for name in rt_hands.__all__)
+    assert {"Pipeline", "RigDetector", "load_hands", "load_rig"} <= set(rt_hands.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        rt_hands.Nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("cameras", [(), ("a", "a")])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
-from rt_hands.capture.devices import find_device, list_devices, missing_device
+from rt_hands.capture.devices import find_device, list_devices
 from rt_hands.capture.images import SUFFIXES, ImageSource
 from rt_hands.capture.live import LiveSource, Reader
 from rt_hands.capture.paced import Played, ReadAhead
@@ -18,6 +19,8 @@ from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
 
 NETWORK = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "srt", "http", "https")
+NEAR = 0.7
+"""Likeness, as difflib counts it, from which a word is taken for `sample` mistyped: sampel has 0.83, simple 0.67."""
 
 
 def open_source(
@@ -78,7 +81,9 @@ def _split_names(words: Sequence[str], cameras: Sequence[str]) -> tuple[list[str
         (word, name), ids = unknown[0], ", ".join(cameras)
         if name:
             raise InvalidInput(f"The rig has no camera '{name}'; it has {ids}.")
-        raise InvalidInput(f"Which camera of the rig is {word}? Say --source ID={word} with one of {ids}.")
+        if not Path(word).exists() and not _is_stream(word) and find_device(word) is None:
+            raise SourceError(_nothing_called(word))
+        raise InvalidInput(f"Which camera of the rig is {word}? Give it as ID={word}, with one of {ids}.")
     return names, plain
 
 
@@ -125,7 +130,7 @@ def _first_camera_or_sample(notice: Notice) -> str:
 
 def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reader | None:
     """A webcam or stream; None where the word means a file, folder or the sample."""
-    if word.split("://", 1)[0].lower() in NETWORK and "://" in word:
+    if _is_stream(word):
         return StreamReader(word, notice=notice)
     is_node = word.startswith("/dev/video")
     if word == "sample" or (Path(word).exists() and not is_node and not word.isdigit()):
@@ -133,9 +138,24 @@ def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reade
     device = find_device(word)
     if device is not None:
         return WebcamReader(device, settings)
+    raise SourceError(_nothing_called(word))
+
+
+def _is_stream(word: str) -> bool:
+    return "://" in word and word.split("://", 1)[0].lower() in NETWORK
+
+
+def _nothing_called(word: str) -> str:
+    """The sentence for a word that is neither a file nor a webcam."""
+    if get_close_matches(word.lower(), ["sample"], cutoff=NEAR):
+        return f"'{word}' is no file or folder; did you mean sample?"
     if Path(word).suffix or "/" in word:
-        raise SourceError(f"There is no file or folder {word}.")
-    raise SourceError(missing_device(f"'{word}'", list_devices()))
+        return f"There is no file or folder {word}."
+    if devices := list_devices():
+        return (
+            f"'{word}' is no file or folder, and no webcam's name. Webcams: {', '.join(map(str, devices))}."
+        )
+    return f"'{word}' is no file or folder, and this machine has no webcam. Give a video, a folder, a URL or `sample`."
 
 
 def _recorded(word: str, name: str, notice: Notice, clock_offset_ms: Mapping[str, float] | None) -> Source:

@@ -7,16 +7,32 @@ that it gives, so that bundling, ages and tracking all go by when pictures were 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from rt_hands.camera import Rig
 from rt_hands.errors import InvalidInput
 
+LARGEST_MS: Final = 10_000.0
+"""Slow network cameras are a few seconds late; beyond this, cameras of one recording would not meet."""
+
 
 def offsets_ns(offset_ms: Mapping[str, float], cameras: Sequence[str]) -> dict[str, int]:
-    """Whole ns for each of the cameras, 0 where nothing is said; other cameras' offsets are left out."""
+    """Whole ns for each of the cameras, 0 where nothing is said; other cameras' offsets are left out.
+
+    Raises InvalidInput for one that can't be.
+    """
+    for camera in cameras:
+        _check(camera, offset_ms.get(camera, 0.0))
     return {camera: round(1e6 * offset_ms.get(camera, 0.0)) for camera in cameras}
+
+
+def _check(camera: str, ms: float) -> None:
+    if not abs(ms) <= LARGEST_MS:
+        raise InvalidInput(
+            f"The clock offset of {camera} is {ms:g} ms; give milliseconds, {LARGEST_MS:g} at most either way."
+        )
 
 
 def told_offsets(rig: Rig | None) -> dict[str, float]:
@@ -52,4 +68,5 @@ def read_offsets(words: Sequence[str]) -> dict[str, float]:
             raise InvalidInput(
                 f"A clock offset is written CAMERA=MILLISECONDS, as in cam_1=-97; got '{word}'."
             )
+        _check(camera, found[camera])
     return found

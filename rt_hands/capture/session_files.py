@@ -25,7 +25,7 @@ from rt_hands.capture.session_times import (
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.steady import steady_times
 from rt_hands.capture.video import decode, picture
-from rt_hands.errors import SourceError
+from rt_hands.errors import RECORDED, SourceError
 from rt_hands.types import Frame, FrameSet
 
 __all__ = ["SessionSource", "grab_times_ns", "is_session"]
@@ -34,8 +34,8 @@ NEAR_NS: Final = 500_000
 
 
 def is_session(folder: Path) -> bool:
-    """Whether a folder holds a session: session.json or frames.csv beside MP4 files."""
-    marked = any((folder / name).is_file() for name in ("session.json", "frames.csv"))
+    """Whether a folder holds a session: session.json, frames.csv or timestamps.csv beside MP4 files."""
+    marked = any((folder / name).is_file() for name in RECORDED)
     return marked and any(folder.glob("*.mp4"))
 
 
@@ -163,7 +163,7 @@ class _View:
         if self._waiting is None and not self._ended:
             self._ended = True
             self._notice(
-                f"{self._address} ends early: {index} of {len(self._times_ns)} frames in frames.csv."
+                f"{self._address} ends early: {index} of {len(self._times_ns)} frames that have a time."
             )
         return None
 

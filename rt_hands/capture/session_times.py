@@ -1,8 +1,10 @@
-"""When each picture of a session was grabbed: from frames.csv, checked against the videos, or rebuilt from them."""
+"""When each picture of a session was grabbed: from frames.csv, or another program's timestamps.csv, checked against the
+videos; or rebuilt from them."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -112,11 +114,18 @@ def session_times(
     """Grab times of every picture that is in the videos, by camera; every correction is told.
 
     A finished session's frames.csv is believed where its counts are those of session.json. Otherwise the videos are
-    read through: lines without a picture are left out, pictures without a line get the video's own times.
+    read through: lines without a picture are left out, pictures without a line get the video's own times. So they are
+    with a timestamps.csv, which counts where there is no frames.csv.
     """
+    pictures = {camera: about.frames for camera, about in info.cameras.items()}
+    _tell_missing(folder, pictures, "session.json", notice)
     if not (folder / "frames.csv").is_file():
+        if (folder / "timestamps.csv").is_file():
+            return _stamped(folder, containers, notice)
         return _rebuilt(folder, containers, notice)
     listed = grab_times_ns(folder, info.finished)
+    in_lines = {camera: len(stamps) for camera, stamps in listed.items() if camera not in pictures}
+    _tell_missing(folder, in_lines, "frames.csv", notice)
     unknown = [camera for camera in containers if camera not in listed]
     if unknown and info.finished:
         raise SourceError(f"{folder}/frames.csv has no lines for camera {', '.join(unknown)}.")
@@ -126,9 +135,31 @@ def session_times(
         return {camera: listed[camera] for camera in containers}
     none = np.zeros(0, np.int64)
     return {
-        camera: _reconciled(f"{folder}/{camera}.mp4", listed.get(camera, none), container, notice)
+        camera: _reconciled(folder, camera, "frames.csv", listed.get(camera, none), container, notice)
         for camera, container in containers.items()
     }
+
+
+def _stamped(folder: Path, containers: dict[str, Any], notice: Notice) -> dict[str, Times]:
+    # Not above: what reads the file for `calibrate` reads sessions itself.
+    from rt_hands.calibration.sources import read_times_s
+
+    file = "timestamps.csv"
+    times_s = read_times_s(folder / file, list(containers))
+    return {
+        camera: _reconciled(
+            folder, camera, file, np.round(times_s[camera] * 1e9).astype(np.int64), container, notice
+        )
+        for camera, container in containers.items()
+    }
+
+
+def _tell_missing(folder: Path, pictures: Mapping[str, int], file: str, notice: Notice) -> None:
+    """Tell of cameras that a file says have pictures, and that have no video."""
+    for camera, count in pictures.items():
+        video = folder / f"{camera}.mp4"
+        if count and not video.is_file():
+            notice(f"{camera} is in {file}, but its video is missing: {video}. That camera is left out.")
 
 
 def _rebuilt(folder: Path, containers: dict[str, Any], notice: Notice) -> dict[str, Times]:
@@ -148,13 +179,13 @@ def _rebuilt(folder: Path, containers: dict[str, Any], notice: Notice) -> dict[s
     return times
 
 
-def _reconciled(name: str, listed: Times, container: Any, notice: Notice) -> Times:
-    video = VideoTimes.of(container)
+def _reconciled(folder: Path, camera: str, file: str, listed: Times, container: Any, notice: Notice) -> Times:
+    name, video = f"{folder}/{camera}.mp4", VideoTimes.of(container)
     count = len(video.pts)
     if len(listed) >= count:
         if len(listed) > count:
-            notice(f"{name} ends early: {count} of {len(listed)} frames in frames.csv.")
+            notice(f"{name} ends early: {count} of {len(listed)} frames in {file}.")
         return listed[:count]
-    notice(f"{name} has {count} frames, {len(listed)} of them in frames.csv: the rest is {_OWN_TIMES}.")
+    notice(f"{name} has {count} frames, {len(listed)} of them in {file}: the rest is {_OWN_TIMES}.")
     first_ns = int(listed[0]) if len(listed) else video.first_ns or 0
     return np.concatenate([listed, video.since_first_ns[len(listed) :] + first_ns])

@@ -283,6 +283,7 @@ def main(argv: Sequence[str]) -> int:
         # The first camera of the recording need not be the rig's first, whose clock the others are told against.
         own_ms = rig.clock_offset_ms[next(iter(found.offset_ms))]
         rig.with_clock_offsets({c: own_ms + ms for c, ms in found.sure_ms.items()}).save(options.out)
+        Console().print(f"wrote {options.out}", highlight=False, soft_wrap=True)
     return 0
 
 

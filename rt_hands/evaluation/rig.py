@@ -83,6 +83,11 @@ def main(argv: Sequence[str]) -> int:
     for name, value, least in (("scenes", options.scenes, 0), ("rounds", options.rounds, 0)):
         check_least(f"--{name}", value, least)
     check_least("--max-frames", options.max_frames)
+    if not options.scenes and not options.rig:
+        raise InvalidInput(
+            "There is nothing to evaluate: --scenes is 0 and no rig is given. Give --scenes 1 or more, or --rig FILE "
+            "and --source VIDEO [VIDEO ...]."
+        )
     check_folder(options.pictures)
     figures: dict[str, float] = {}
     with_network = options.noise_px is None or options.rig is not None

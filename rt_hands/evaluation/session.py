@@ -112,8 +112,10 @@ def found_points(samples: Sequence[HandsSample], t_ns: NDArray[np.int64], rig: R
     for sample in samples:
         at = int(np.abs(t_ns - sample.t_ns).argmin())
         if abs(int(t_ns[at]) - sample.t_ns) > SAME_NS or (sample.camera and sample.camera not in rig.ids):
+            what = f"FrameSet {sample.frame}" if three_d else f"Frame {sample.frame} of '{sample.camera}'"
             raise InvalidInput(
-                f"Frame {sample.frame} of '{sample.camera}' is no part of the session with the truth."
+                f"{what} at {sample.t_ns} ns is no part of the session with the truth. "
+                "Give a table that `process` wrote of this session."
             )
         view = 0 if three_d else rig.ids.index(sample.camera)
         found[at, view] = point_values(sample.hands)[:, :axes].reshape(N_HANDS, N_HAND, axes)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rt_hands.camera import Rig
 from rt_hands.capture.offsets import in_words
-from rt_hands.errors import InvalidInput, check_target, run_command
+from rt_hands.errors import InvalidInput, check_not_recorded, check_target, run_command
 from rt_hands.formats.hands import HandsSample, export_hands, is_3d, load_hands
 from rt_hands.formats.rigs import FORMATS, find_format, load_rig, recognise, save_rig
 
@@ -34,9 +34,9 @@ class Convert:
     """Calibration file, or a folder with EasyMocap's two; or hands as .parquet, .csv or .jsonl."""
     target: Annotated[Path | None, tyro.conf.Positional] = None
     """Where to write; left out: only shown."""
-    to: str = "rt_hands"
-    """Format of a calibration to write: rt_hands, aniposelib, caliscope, kalibr, opencv, interhand, pose2sim. Hands go
-    by the file's ending."""
+    to: str | None = None
+    """Format of a calibration to write: rt_hands (default, in .toml), aniposelib, caliscope, kalibr, opencv, interhand,
+    pose2sim. Hands go by the file's ending."""
     unit: str | None = None
     """mm, cm or m of a file that does not say it."""
     size_px: tuple[int, int] | None = None
@@ -66,11 +66,13 @@ def main(argv: Sequence[str]) -> int:
     """Convert and say what was read."""
     a = tyro.cli(Convert, prog="python -m rt_hands.formats", args=list(argv))
     console = Console(soft_wrap=True)
-    if a.target is not None and a.target.exists():
-        _check_there(a.target, a.overwrite)
+    if a.target is not None:
+        check_not_recorded(a.target)
+        if a.target.exists():
+            _check_there(a.target, a.overwrite)
     if a.source.suffix.lower() in HANDS_ENDINGS:
         return _hands(a, console)
-    find_format(a.to)
+    to = _format_of(a)
     rig = load_rig(a.source, unit=a.unit, size_px=a.size_px, capture=a.capture)
     if a.resize is not None:
         rig = _resized(rig, a.resize)
@@ -78,9 +80,22 @@ def main(argv: Sequence[str]) -> int:
     if offsets := in_words(rig.clock_offset_ms):
         console.print(f"clock offsets, ms: {offsets}")
     if a.target is not None:
-        save_rig(a.target, rig, a.to)
-        console.print(f"wrote {a.target} ({FORMATS[a.to].what})")
+        save_rig(a.target, rig, to)
+        console.print(f"wrote {a.target} ({FORMATS[to].what})")
     return 0
+
+
+def _format_of(a: Convert) -> str:
+    """Name of the format of a calibration to write; raises InvalidInput where a target's ending needs --to."""
+    if a.to is not None:
+        return find_format(a.to).name
+    if a.target is not None and a.target.suffix.lower() != ".toml":
+        written = ", ".join(f.name for f in FORMATS.values() if f.write)
+        raise InvalidInput(
+            f"{a.source} is a calibration, and {a.target} no name for a rig.toml: give a name in .toml, or --to with "
+            f"one of {written}."
+        )
+    return "rt_hands"
 
 
 def _resized(rig: Rig, size_px: tuple[int, int]) -> Rig:

@@ -90,6 +90,12 @@ def export_hands(
     from rt_hands.formats import c3d, coco, tables
 
     path, listed = Path(path), list(samples)
+    for sample in listed:
+        if not isinstance(sample, HandsSample) or not isinstance(sample.hands, Hands2D | Hands3D):
+            raise InvalidInput(
+                f"export_hands got a {type(sample).__name__}; give HandsSample(frame, t_ns, hands, camera), its hands "
+                "Hands2D or Hands3D."
+            )
     three_d = is_3d(listed)
     writers = {
         ".csv": tables.write_csv,

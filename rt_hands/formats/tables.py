@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rt_hands.capture.source import Notice, to_stderr
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.formats.hands import (
     FIELDS_2D,
@@ -176,30 +177,47 @@ def write_jsonl(path: Path, samples: Sequence[HandsSample]) -> None:
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def read_jsonl(path: Path) -> list[HandsSample]:
-    """Samples of a JSON lines file, of `live`'s with a rig those in 3D."""
-    samples = []
+def read_jsonl(path: Path, notice: Notice = to_stderr) -> list[HandsSample]:
+    """Samples of a JSON lines file, of `live`'s with a rig those in 3D.
+
+    A last line that was cut short, as a killed run leaves it, is left out, told.
+    """
+    whole, _, rest = path.read_bytes().rpartition(b"\n")
     try:
-        lines = path.read_bytes().decode().splitlines()
+        lines = whole.decode().split("\n") if whole else []
     except UnicodeDecodeError:
         raise InvalidInput(f"'{path}' is not a text file.") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            if "fields" not in row:
-                samples.append(_of_live(row))
-                continue
-            values = np.array(row["points"], np.float64)
-            if values.shape not in ((N_POINTS, len(FIELDS_2D)), (N_POINTS, len(FIELDS_3D))):
-                raise ValueError(values.shape)
-            hands = hands_from(values, row["present"], row["presence"])
-            samples.append(
-                HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"]), *_named_in(row))
-            )
-        except _BAD:
-            raise InvalidInput(f"'{path}', line {number}: not a line that rt_hands wrote.") from None
+    if lines and rest and not _is_json(rest):
+        notice(f"{path} was cut off in line {len(lines) + 1}, which is left out.")
+    elif rest:
+        lines.append(rest.decode(errors="replace"))
+    if not lines:
+        raise InvalidInput(f"'{path}' is empty: there are no hands in it.")
+    samples = [_of_line(line, number, path) for number, line in enumerate(lines, start=1)]
     in_3d = [sample for sample in samples if isinstance(sample.hands, Hands3D)]
     return in_3d if 0 < len(in_3d) < len(samples) else samples
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _of_line(line: str, number: int, path: Path) -> HandsSample:
+    try:
+        row = json.loads(line)
+        if "fields" not in row:
+            return _of_live(row)
+        values = np.array(row["points"], np.float64)
+        if values.shape not in ((N_POINTS, len(FIELDS_2D)), (N_POINTS, len(FIELDS_3D))):
+            raise ValueError(values.shape)
+        hands = hands_from(values, row["present"], row["presence"])
+        return HandsSample(int(row["frame"]), int(row["t_ns"]), hands, str(row["camera"]), *_named_in(row))
+    except _BAD:
+        raise InvalidInput(f"'{path}', line {number}: not a line that rt_hands wrote.") from None
 
 
 def _named_in(row: dict[str, Any]) -> tuple[str, tuple[int, int] | None]:

@@ -135,8 +135,10 @@ def choose(engine: str) -> tuple[str, str]:
         here = [name for name in ENGINES if is_installed(name)]
         if not here:
             raise MissingPart(f"No inference engine is installed. {PIP_LINES['onnxruntime']}")
-        # Who has no TensorRT needn't hear of it on every start; who has it must know why it isn't used.
-        unused = [problem] if problem and tensorrt.is_installed() else []
+        # Who has no TensorRT, or no GPU, needn't hear of it on every start; who has both must know why it isn't used.
+        unused = (
+            [problem.rstrip(".")] if problem and tensorrt.is_installed() and tensorrt.has_driver() else []
+        )
         missing = unused + [
             f"{name} is not installed ({PIP_LINES[name]})" for name in ENGINES if name not in here
         ]
@@ -163,7 +165,7 @@ def open_engine(
     The choice and its reason are printed once to stderr unless quiet.
     Raises MissingPart, or InvalidInput for a file that is no ONNX network.
     """
-    check_least("--threads", threads)
+    _check_threads(threads)
     name, reason = choose(engine)
     if name == "tensorrt":
         from rt_hands.inference.tensorrt.engine import TensorRtEngine
@@ -180,6 +182,12 @@ def open_engine(
     if not quiet:
         _say_once(f"engine: {loaded.name} on {loaded.device}, {loaded.precision}, {model.name} ({reason})")
     return loaded
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int | np.integer)):
+        raise InvalidInput(f"--threads is {threads!r}; give a whole number, 1 or more.")
+    check_least("--threads", threads)
 
 
 _said: set[str] = set()

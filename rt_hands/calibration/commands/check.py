@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from rt_hands.calibration.board import Board
+from rt_hands.calibration.commands.result import check_names
 from rt_hands.calibration.commands.rig import collect
 from rt_hands.calibration.compare import held_out
 from rt_hands.calibration.sources import Recording
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     check_least("--first", a.first, 0)
     rig, board, console = load_rig(a.rig), Board.load(a.board), Console()
     recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
+    check_names(rig, a.rig, recording.cameras)
     seen = collect(recording, board, console)
     for camera, size in seen.sizes_px.items():
         rig[camera].check_image(size)

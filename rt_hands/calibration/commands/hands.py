@@ -24,7 +24,7 @@ from rt_hands.camera import Rig
 from rt_hands.capture import Source, open_source
 from rt_hands.capture.offsets import kept_offsets, told_offsets
 from rt_hands.capture.source import to_stderr
-from rt_hands.errors import InvalidInput, check_least
+from rt_hands.errors import InvalidInput, check_least, check_target
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.pipeline import Pipeline
@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     check_least("--max-frames", a.max_frames)
     if a.out.exists() and not a.force:
         raise InvalidInput(f"{a.out} is there already. Choose another --out, or overwrite with --force.")
+    check_target(a.out)
     console, rig = Console(), load_rig(a.rig)
     given = told_offsets(rig)
     with open_source(a.source, cameras=rig.ids, clock_offset_ms=given) as source:

@@ -20,7 +20,15 @@ from rich.table import Table
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector, hint
-from rt_hands.calibration.commands.result import check_new, judge, known_distances, show, write
+from rt_hands.calibration.commands.result import (
+    check_names,
+    check_new,
+    check_place,
+    judge,
+    known_distances,
+    show,
+    write,
+)
 from rt_hands.calibration.observations import Observations
 from rt_hands.capture import Source, open_source
 from rt_hands.capture.choose import need_camera
@@ -93,6 +101,9 @@ def main(argv: Sequence[str]) -> int:
     seen: list[Observations] = []
     with open_source(a.source) as source, Live(console=console) as live:
         cameras, known = source.cameras, known_distances(a.distance, source.cameras)
+        if lenses is not None and a.lenses is not None:
+            check_names(lenses, a.lenses, cameras)
+        check_place(a.out)
 
         def tell(now: Observations) -> None:
             seen[:] = [now]

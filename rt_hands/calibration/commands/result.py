@@ -17,7 +17,7 @@ from rt_hands.calibration.report import save_report
 from rt_hands.calibration.solve import Calibration, calibrate
 from rt_hands.calibration.verdict import Verdict, check_calibration, check_pictures
 from rt_hands.camera import Rig
-from rt_hands.errors import InvalidInput
+from rt_hands.errors import InvalidInput, check_folder, check_target
 from rt_hands.paths import write_figures
 
 
@@ -104,6 +104,22 @@ def check_new(folder: Path) -> None:
             raise InvalidInput(
                 f"{folder / name} is there already. Choose another --out, or overwrite with --force."
             )
+
+
+def check_place(folder: Path) -> None:
+    """Make the folder of `write`. Raises SourceError, before the work, where its files can't be written."""
+    check_folder(folder)
+    for name in ("calibration.png", "calibration.json", "rig.toml", "board.toml"):
+        check_target(folder / name)
+
+
+def check_names(rig: Rig, file: Path, cameras: Sequence[str]) -> None:
+    """Raise InvalidInput where a rig's file lacks one of the cameras that give pictures."""
+    if missing := [camera for camera in cameras if camera not in rig.ids]:
+        raise InvalidInput(
+            f"{file} has no camera '{missing[0]}'; it has: {', '.join(rig.ids)}. Pictures and calibration are matched "
+            "by name: give the videos or folders the cameras' names, or another file."
+        )
 
 
 def write(folder: Path, seen: Observations, outcome: Outcome, *, force: bool) -> list[Path]:

@@ -14,7 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.calibration.collect import Collector
-from rt_hands.calibration.commands.result import check_new, judge, known_distances, show, write
+from rt_hands.calibration.commands.result import (
+    check_names,
+    check_new,
+    check_place,
+    judge,
+    known_distances,
+    show,
+    write,
+)
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.sources import Recording
 from rt_hands.errors import InvalidInput, check_least
@@ -84,6 +92,9 @@ def main(argv: Sequence[str]) -> int:
     check_least("--first", a.first, 0)
     recording = Recording(a.folder, a.timestamps, a.first, a.last, a.max_spread_ms)
     known = known_distances(a.distance, recording.cameras)
+    if lenses is not None and a.lenses is not None:
+        check_names(lenses, a.lenses, recording.cameras)
+    check_place(a.out)
     seen = collect(recording, board, console)
     outcome = judge(seen, lenses, known, recording.cameras)
     show(console, seen, outcome, reference)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 
 from rt_hands.errors import MissingPart
-from rt_hands.inference.tensorrt.probe import find_gpu
+from rt_hands.inference.tensorrt.probe import find_gpu, load_libcuda
 from rt_hands.inference.tensorrt.trt_api import PIP_LINE, installed_module
 
 
@@ -25,13 +25,22 @@ def why_not() -> str | None:
     """Why TensorRT can't be used here, as a sentence with the way out; None where it can."""
     if installed_module() is None:
         return f"TensorRT is not installed ({PIP_LINE})."
-    if importlib.util.find_spec("pycuda") is None:
-        return "TensorRT is installed, but pycuda is not (pip install pycuda)."
     try:
         find_gpu()
     except MissingPart as error:
         return str(error)
+    if importlib.util.find_spec("pycuda") is None:
+        return "TensorRT is installed, but pycuda is not (pip install pycuda)."
     return None
 
 
-__all__ = ["is_installed", "why_not"]
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is on this machine; without it nobody waits for TensorRT."""
+    try:
+        load_libcuda()
+    except MissingPart:
+        return False
+    return True
+
+
+__all__ = ["has_driver", "is_installed", "why_not"]
