@@ -26,7 +26,7 @@ from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.cli import Sources, source_words
 from rt_hands.consumers import AnnotatedPicture, AnnotatedVideo, Consumer, JsonLines, Worker, close_all
 from rt_hands.display.draw import Style
-from rt_hands.display.rerun_view import RerunView
+from rt_hands.display.rerun_view import RerunView, check_viewer
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.view3d import World
 from rt_hands.display.window import Window, why_no_window
@@ -104,6 +104,8 @@ def main(argv: Sequence[str]) -> int:
     files = {"save": options.save, "jsonl": options.jsonl, "rerun-file": options.rerun_file}
     check_outputs(files, options.record, source_words(options.source), options.overwrite)
     writes = bool(options.save or options.record or options.jsonl or options.rerun_file)
+    if options.rerun or options.rerun_file:
+        check_viewer(options.rerun_file)
     no_window = why_no_window() if options.window else "not asked for"
     realtime = _is_on(options.realtime, no_window is None and not writes)
     offset_ms = read_offsets(options.clock_offset_ms)

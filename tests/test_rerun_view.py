@@ -10,6 +10,7 @@ import pytest
 from test_lift import as_hands, hands_mm, ring_rig, views_of
 from test_rig_tracking import tracker
 
+from rt_hands import live
 from rt_hands.display.rerun_view import RerunView
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.pipeline import Result
@@ -34,6 +35,13 @@ def test_without_the_package_one_line_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(MissingPart, match=r"pip install 'rt_hands\[rerun\]'"):
         RerunView(None)
+
+
+def test_live_says_so_before_it_opens_anything(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    monkeypatch.setattr(live, "open_source", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(MissingPart, match="--rerun needs the rerun viewer"):
+        live.main(["--source", "sample", "--rerun"])
 
 
 class Recorder:

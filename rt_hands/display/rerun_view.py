@@ -42,6 +42,7 @@ class RerunView:
 
     def __init__(self, rig: Rig | None, file: str | None = None) -> None:
         self.name = f"rerun {file or 'viewer'}"
+        check_viewer(file)
         self._rr = _package()
         self._stream: Any = self._rr.RecordingStream("rt_hands")
         self._known: set[str] = set()
@@ -49,10 +50,6 @@ class RerunView:
         self._to_begin = file
         if file is not None:
             return
-        if (reason := why_no_window()) is not None:
-            raise InvalidInput(
-                f"No rerun viewer: {reason}. Give --rerun-file hands.rrd and open it elsewhere."
-            )
         self._stream.spawn()
         self._log_axes()
 
@@ -122,6 +119,13 @@ class RerunView:
                 drawn = bones[there[bones].all(1)]
                 lines = rr.LineStrips3D(points_m[drawn], colors=colours[drawn[:, 1]], radii=radius)
                 self._stream.log(f"{at}/{part}", lines)
+
+
+def check_viewer(file: str | None) -> None:
+    """Raise what `RerunView` raises, before anything else is done."""
+    _package()
+    if file is None and (reason := why_no_window()) is not None:
+        raise InvalidInput(f"No rerun viewer: {reason}. Give --rerun-file hands.rrd and open it elsewhere.")
 
 
 def _package() -> Any:
