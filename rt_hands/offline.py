@@ -22,7 +22,7 @@ from rt_hands.capture.source import Notice
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.file_lock import FolderLock
 from rt_hands.formats import HandsSample
-from rt_hands.layout import MIRROR, N_HAND, N_HANDS
+from rt_hands.layout import MIRROR, N_HAND, N_HANDS, N_JOINTS
 from rt_hands.lifting.lift import dressed
 from rt_hands.offline_reading import NO_FRAME, PARTS, Reader, Readings
 from rt_hands.paths import write_atomically
@@ -191,7 +191,7 @@ def settled_names(readings: Readings, rig: Rig) -> Readings:
     in_view = views_exchanged(world_mm, r.points_px, rig)
     return replace(
         r,
-        points_px=_exchanged(r.points_px, in_view, MIRROR),
+        points_px=_skin_drawn(_exchanged(r.points_px, in_view, MIRROR), world_mm, in_view, rig),
         presence=_exchanged(r.presence, in_view, SIDES),
         present=_exchanged(r.present, in_view, SIDES),
         world_mm=world_mm,
@@ -200,6 +200,21 @@ def settled_names(readings: Readings, rig: Rig) -> Readings:
         views=_exchanged(r.views, turn, MIRROR),
         present_3d=_exchanged(r.present_3d, turn, SIDES),
     )
+
+
+def _skin_drawn(
+    points_px: NDArray[np.float32], world_mm: NDArray[np.float64], in_view: NDArray[np.bool_], rig: Rig
+) -> NDArray[np.float32]:
+    """Points (T, V, 170, 3), in place, with the skin of the hands in 3D (T, 170, 3) in the pictures in_view (T, V).
+
+    A network that takes a hand for the other one sees its palm's points on the back.
+    """
+    skin = np.arange(points_px.shape[2]) % N_HAND >= N_JOINTS
+    for moment, view in np.argwhere(in_view):
+        drawn = rig.subset([rig.ids[view]]).project(world_mm[moment])[0]
+        there = skin & np.isfinite(points_px[moment, view, :, 0]) & np.isfinite(drawn[:, 0])
+        points_px[moment, view, there, :2] = drawn[there]
+    return points_px
 
 
 def _exchanged(values: NDArray[T], turn: NDArray[np.bool_], order: NDArray[np.integer]) -> NDArray[T]:

@@ -428,6 +428,8 @@ def test_names_settled_in_3d_are_the_pictures_names_too(views_too):
     dressed_mm, score = dressed(right.world_mm[at], right.score[at])
     assert np.isfinite(dressed_mm[:, :85]).all()
     right.world_mm[at], right.score[at] = dressed_mm, score
+    if views_too:
+        right.points_px[at, 0, 21:85, :2] = [RIG.project(mm)[0, 21:85] for mm in dressed_mm]
     for f in fields(Readings):
         np.testing.assert_array_equal(getattr(settled, f.name), getattr(right, f.name), err_msg=f.name)
 
