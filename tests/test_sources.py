@@ -11,6 +11,7 @@ from rt_hands.capture import choose, open_source
 from rt_hands.capture.devices import Device
 from rt_hands.capture.paced import Played
 from rt_hands.capture.together import TogetherSource
+from rt_hands.capture.video import StreamReader
 from rt_hands.errors import InvalidInput, SourceError
 
 
@@ -173,3 +174,16 @@ def test_realtime_plays_files(video):
 def test_unreachable_stream_is_one_sentence():
     with pytest.raises(SourceError, match="http://127.0.0.1:9/x can't be read"):
         open_source("http://127.0.0.1:9/x")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:secret@127.0.0.1:9/cam.mjpg", "rtsp://me:secret@cam.local:554/a@b/1"]
+)
+def test_a_stream_s_login_is_never_shown(url: str) -> None:
+    """Messages are copied into reports, and session.json goes to other labs."""
+    reader = StreamReader(url)
+    assert "me:" not in reader.name + reader.camera and "secret" not in reader.name
+    if url.startswith("http"):
+        with pytest.raises(SourceError, match=r"http://127\.0\.0\.1:9/cam\.mjpg can't be read") as error:
+            reader.open()
+        assert "secret" not in str(error.value)
