@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install r
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from rt_hands.training import augment, compose, loader  # noqa: E402
+from rt_hands.training import augment, compose, loader, sprite_source  # noqa: E402
 from rt_hands.training.augment import photometric  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
 
@@ -224,3 +226,22 @@ def test_small_sets_and_pairs_come_more_often() -> None:
     odds = loader.picture_odds([one] * 9 + [both])
     assert odds.sum() == pytest.approx(1)
     assert odds[-1] / odds[0] == pytest.approx(2.5 * 3)
+
+
+def test_sprites_are_drawn_alike_until_new_ones_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest quarter was the last by name: two.tar, of 8 sprites here, had 62 % of the draws."""
+    held = {"one": range(8), "two": range(8, 16), "three": range(16, 32)}
+    monkeypatch.setattr(
+        sprite_source.shards, "read_samples", lambda paths: [("", i) for p in paths for i in held[p.stem]]
+    )
+    monkeypatch.setattr(sprite_source, "unpack", lambda sample: sample)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.tar").touch()
+    folder, rng = sprite_source.FolderSprites(tmp_path), np.random.default_rng(0)
+    draws = np.array([folder.draw(rng) for _ in range(4000)])
+    assert abs((draws >= 8).mean() - 0.5) < 0.03
+    (tmp_path / "three.tar").touch()
+    monkeypatch.setattr(folder, "_looked", -sprite_source.RESCAN_S)
+    monkeypatch.setattr(sprite_source.time, "monotonic", lambda: 1.0)
+    draws = np.array([folder.draw(rng) for _ in range(4000)])
+    assert abs((draws >= 24).mean() - (0.25 + 0.75 / 4)) < 0.03

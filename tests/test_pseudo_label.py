@@ -126,10 +126,13 @@ def test_doubtful_labels_are_dropped() -> None:
     usual = labels.bone_lengths(np.array(hand("right")["joints_world_m"]))
     assert usual.shape == (len(JOINT_BONES),)
 
-    def trusted(*hands: dict[str, object]) -> bool:
-        return labels.is_trusted({"hands": list(hands)}, usual)
+    def trusted(*hands: dict[str, object], of: str = "made") -> bool:
+        return labels.is_trusted({"file": f"{of}/1.jpg", "hands": list(hands)}, usual)
 
     assert trusted(hand("right")) and trusted(hand("right"), hand("left"))
+    assert not trusted(hand("right"), of="webcam_dacrron") and trusted(
+        hand("right"), hand("left"), of="webcam_dacrron"
+    )
     assert not trusted()
     assert not trusted(hand("right"), hand("right"))
     assert not trusted(hand("right", score=0.6))

@@ -67,6 +67,8 @@ def test_a_run_writes_what_it_promises_and_resumes(tmp_path: Path, made_up: None
     assert {"map", "presence", "pck10", "side_wrong", "samples"} <= set(first)
     again = train_cpm.Trainer(settings(tmp_path, minutes=0.05, resume=True))
     assert again.steps == state["steps"] and again.clock.done == pytest.approx(state["minutes"])
+    # Hints are disturbed anew, not as from the start.
+    assert torch.initial_seed() == settings(tmp_path).seed + 1000 + state["steps"]
     again.run()
     assert checkpoint.load(tmp_path / "last.pt")["steps"] > state["steps"]
 

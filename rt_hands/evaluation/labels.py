@@ -16,6 +16,8 @@ from rt_hands.paths import data_dir
 MIN_SCORE = 0.7
 BONE_RATIO = 2.5  # longer or shorter than the set's median bone by more than this: the teacher was wrong
 MIN_SIDE_RATIO = 0.2
+PAIR_SETS = ("webcam_dacrron",)
+"""Sets of hands that touch or cross: where the teacher has one hand, five in six pictures show two."""
 TIP_BEYOND = np.array([0.21, 0.28, 0.28, 0.28, 0.28])
 """Of the last bone. Measured between MediaPipe's readings of 320 rendered hands and their truth; the same shares take
 the proportions of its 3D hands in real pictures to those of rendered ones (middle, index, little finger's last bone
@@ -65,6 +67,8 @@ def is_trusted(label: dict[str, Any], usual_bones: NDArray[np.float64]) -> bool:
     One doubtful hand rules out the whole picture: left unlabelled it would teach that there is none.
     """
     hands = label["hands"]
+    if len(hands) == 1 and label["file"].startswith(PAIR_SETS):
+        return False
     sides = [h["side"] for h in hands]
     if not hands or len(set(sides)) != len(sides) or min(h["score"] for h in hands) <= MIN_SCORE:
         return False

@@ -16,7 +16,9 @@ from rt_hands.training.compose import Sprite
 
 RESCAN_S = 45.0
 KEPT_UNPACKED = 8_000  # 0.4 MB each; unpacking costs as much as composing
-FRESH_SHARE = 0.25  # of the draws come from the newest quarter, so that new shards are met soon
+FRESH_SHARE = (
+    0.25  # of the draws come from the newest quarter once shards were added, so that they are met soon
+)
 
 
 class FolderSprites:
@@ -28,6 +30,7 @@ class FolderSprites:
         self._samples: list[dict[str, bytes]] = []
         self._unpacked: dict[int, Sprite] = {}
         self._looked = -RESCAN_S
+        self._added = False
         self._refresh()
         if not self._samples:
             raise InvalidInput(
@@ -45,6 +48,7 @@ class FolderSprites:
             return
         self._looked = time.monotonic()
         new = sorted(path for path in self.folder.rglob("*.tar") if path not in self._read)
+        self._added |= bool(new and self._read)
         self._samples += [sample for _, sample in shards.read_samples(new)]
         self._read.update(new)
 
@@ -56,7 +60,7 @@ class FolderSprites:
         """One sprite at random."""
         self._refresh()
         count = len(self._samples)
-        low = 3 * count // 4 if rng.random() < FRESH_SHARE else 0
+        low = 3 * count // 4 if self._added and rng.random() < FRESH_SHARE else 0
         return self._sprite(int(rng.integers(low, count)))
 
     def _sprite(self, index: int) -> Sprite:

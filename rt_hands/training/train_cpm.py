@@ -223,6 +223,9 @@ class Trainer:
         self.average = checkpoint.MovingAverage(self.network)
         if settings.resume:
             done = self._restore(checkpoint.load(settings.out / "last.pt"))
+        # The networks of all processes begin alike; what they are told is disturbed by noise of their own, new after
+        # each resume.
+        torch.manual_seed(settings.seed + 1000 * (self.team.rank + 1) + self.steps)
         self.clock = Clock(settings.minutes, done)
         self.validation = Validation(settings.val_pictures if self.team.rank == 0 else 0)
 
