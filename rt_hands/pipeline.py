@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from rt_hands.layout import N_HANDS, N_POINTS
 from rt_hands.lifting.watch import RigWatch
 from rt_hands.rig_detector import QUICK_ROUNDS, ROUNDS, RigDetector
 from rt_hands.tracking.rig import RigTracked, RigTracker, advise, reproject
+from rt_hands.tracking.thresholds import Timing
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
 from rt_hands.types import Frame, FrameSet, Hands2D, Image
@@ -28,6 +30,10 @@ recording's crops are read in two sizes and mirrored, too, as the Detector does.
 DETECT_EVERY_NS, MOST_FRUITLESS = 1_000_000_000, 5
 """So often of a live source; of a recording at every frame until it has found nothing new so many times in a row.
 At every frame of both where frames are further apart than `Timing.longest_step_ms`."""
+LONGEST_SEARCH_SHARE = 0.5
+"""Of `Timing.longest_step_ms`: where the Detector takes longer for a live frame, the next one comes too late to follow
+what it found, so windows do the search. Else a rig of four cameras at 8 fps, on a processor that takes 1.6 s, had hands
+in every other second only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +99,10 @@ class Pipeline:
         self._rtc = cpm.surface_reader(rig) if rig is not None else None
         self._rig_tracker = RigTracker(rig, self._rtc) if rig is not None else None
         self._watch = RigWatch(rig) if rig is not None else None
-        self._checked: set[str] = set()
+        self._fitted: dict[str, bool] = {}
         self._last_ns: int | None = None
         self._detected_ns: int | None = None
+        self._search_ns = 0
         self._fruitless = 0
 
     def __iter__(self) -> Iterator[Result]:
@@ -105,6 +112,9 @@ class Pipeline:
                 frames = next(frame_sets, None)
             if frames is None:
                 return
+            frames = self._of_known_sizes(frames)
+            if frames is None:
+                continue
             result = self.step(frames)
             self.rate.tick()
             yield result
@@ -113,10 +123,13 @@ class Pipeline:
         """The hands in one FrameSet."""
         if self.source.still:
             return self._found(frames)
-        slow = self._last_ns is not None and frames.t_ns - self._last_ns >= SLOW_NS
+        step_ns = frames.t_ns - self._last_ns if self._last_ns is not None else 0
+        slow = step_ns >= SLOW_NS
         self._last_ns = frames.t_ns
-        if slow and self._worth_detecting(frames):
+        if slow and self._worth_detecting(frames) and not self._outlasts(step_ns):
+            started_ns = perf_counter_ns()
             found = self._found(frames, QUICK_ROUNDS)
+            self._search_ns = perf_counter_ns() - started_ns
             # The time that a search took is not the cameras': it makes them no slower.
             self._last_ns = self.source.now_ns() or frames.t_ns
             if self._has_more_hands(found):
@@ -137,6 +150,28 @@ class Pipeline:
                 beliefs.append(self._beliefs(part, looks))
         return self._lifted(Result(frames, tuple(views), tuple(beliefs)))
 
+    def _of_known_sizes(self, frames: FrameSet) -> FrameSet | None:
+        """The frames that are as large as the rig has them; None where no one is.
+
+        A camera's first must be. One that comes back with another size is left out, and told of: the rest goes on.
+        """
+        if self.rig is None:
+            return frames
+        fitting = []
+        for frame in frames.frames:
+            name, due_px = frame.camera, self.rig[frame.camera].size_px
+            if frame.size_px == due_px:
+                fitting.append(frame)
+                self._fitted[name] = True
+                continue
+            if name not in self._fitted:
+                self.rig[name].check_image(frame.size_px)
+            if self._fitted[name]:
+                sizes = "{}x{}, the calibration is for {}x{}".format(*frame.size_px, *due_px)
+                self._notice(f"Camera '{name}' now gives {sizes}. It is left out until it does again.")
+            self._fitted[name] = False
+        return replace(frames, frames=tuple(fitting)) if fitting else None
+
     def _worth_detecting(self, frames: FrameSet) -> bool:
         """Whether hands are missing, of slow cameras: a search by windows takes many of their frames.
 
@@ -147,6 +182,12 @@ class Pipeline:
         soon = self._detected_ns is not None and frames.t_ns - self._detected_ns < DETECT_EVERY_NS
         waits = soon and (self.source.live or self._fruitless >= MOST_FRUITLESS) and self._following(frames)
         return bool(missing) and not waits
+
+    def _outlasts(self, step_ns: int) -> bool:
+        """Whether the last search took so long that live hands were lost meanwhile which could be followed."""
+        longest_ns = Timing().longest_step_ms * 1e6
+        takes_long = self._search_ns > LONGEST_SEARCH_SHARE * longest_ns
+        return self.source.live and takes_long and step_ns <= longest_ns
 
     def _read(self, jobs: Sequence[tuple[Image, Crop]], slow: bool) -> Read:
         """What the network says of crops; in a slow recording, which leaves the time, four times a crop."""
@@ -185,9 +226,7 @@ class Pipeline:
             return result
         frames = result.frames
         for frame in frames.frames:
-            if frame.camera not in self._checked:
-                self.rig[frame.camera].check_image(frame.size_px)
-                self._checked.add(frame.camera)
+            self.rig[frame.camera].check_image(frame.size_px)
         self.clock.add("spread", frames.spread_ns)
         with self.clock.stage("lift"):
             self._rig_tracker.smooth = self.smooth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,39 @@ def test_batches_of_different_sizes_keep_apart(engine):
     answer = engine.run(one)[0].copy()
     engine.run(np.ones((2, 3, 368, 368), np.float32))
     np.testing.assert_array_equal(engine.run(one)[0], answer)
+
+
+def test_batches_of_all_sizes_share_one_room(engine):
+    """Each size its own arrays came to 2 GB in a rig of 16 views."""
+    small, large = engine.buffers(2), engine.buffers(5)
+    again = engine.buffers(3)
+    assert np.shares_memory(again[0], large[0]) and again[0].flags.c_contiguous
+    assert small[0].shape[0] == 2 and again[0].shape[0] == 3
+    again[0][:] = 0.5
+    ours = [out.copy() for out in engine.run(*again)]
+    for mine, theirs in zip(ours, engine.run(np.full_like(large[0], 0.5)), strict=True):
+        np.testing.assert_allclose(mine, theirs[:3], atol=2e-4)
+
+
+def test_threads_that_share_a_network_read_their_own_pictures(standin_cpm):
+    """They once wrote into one buffer: one of twelve hands was 173 px off, without an error."""
+    pictures = [
+        standin.picture(standin.PaintedHand(0, (x, 240), 160), size_px=(640, 480)) for x in (150, 450)
+    ]
+    jobs = [[(image, Crop(0, 0, 640))] for image in pictures]
+    alone = [standin_cpm(job).points_px for job in jobs]
+    wrong = [0, 0]
+
+    def read(i: int) -> None:
+        for _ in range(12):
+            wrong[i] += not np.array_equal(standin_cpm(jobs[i]).points_px, alone[i], equal_nan=True)
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [0, 0]
 
 
 @pytest.mark.parametrize(

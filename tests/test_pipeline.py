@@ -6,22 +6,24 @@ import io
 import json
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from painted import SIZE, Painted, pair
-from standin import worst_px
+from standin import picture, worst_px
 
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
 from rt_hands.display.overlay import Tiling
 from rt_hands.display.view import Canvas, ViewOptions, draw_result
 from rt_hands.errors import SourceError
-from rt_hands.pipeline import Pipeline
+from rt_hands.pipeline import Pipeline, Result
 from rt_hands.tracking.track import State
-from rt_hands.types import FrameSet
+from rt_hands.tracking.tracker import Tracked
+from rt_hands.types import Frame, FrameSet, Hands2D
 
 
 @pytest.fixture
@@ -55,6 +57,34 @@ def test_views_may_come_and_go(standin_cpm):
     found = list(Pipeline(Gappy(9, cameras=("a", "b")), standin_cpm))
     assert [len(result.views) for result in found] == [1, 2, 2] * 3
     assert found[-1].views[1].states == (State.SEEN, State.SEEN)
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 0.3])
+def test_a_search_that_outlasts_the_following_is_left_to_the_windows(standin_cpm, monkeypatch, takes_s):
+    """One hand of two in view, 8 fps: on a slow processor the Detector once lost it again at every search."""
+
+    class Slow(Painted):
+        live = True
+
+        def __iter__(self):
+            for i in range(30):
+                image = picture(pair(0)[0], size_px=SIZE)
+                yield FrameSet((Frame(image, "a", i, i * 125_000_000),), i)
+
+    pipeline = Pipeline(Slow(), standin_cpm)
+    searches = []
+
+    def found(frames, *_):
+        searches.append(frames.index)
+        time.sleep(takes_s)
+        return Result(frames, (Tracked(Hands2D.empty(), Hands2D.empty(), (State.LOST, State.LOST)),))
+
+    monkeypatch.setattr(pipeline, "_found", found)
+    monkeypatch.setattr(pipeline, "_hands_now", lambda _: np.array([True, False]))
+    results = list(pipeline)
+    # Once a second, or one time and never again.
+    assert len(searches) == (4 if takes_s == 0 else 1)
+    assert all(r.views[0].states[0] is State.SEEN for r in results[5:] if r.frames.index not in searches)
 
 
 def test_beliefs_are_kept_when_asked_and_survive_the_next_frame(standin_cpm):

@@ -13,6 +13,7 @@ from test_rig_tracking import FRAME_NS, named, tracker
 
 from rt_hands import Hands2D, InvalidInput, Rig
 from rt_hands.capture import open_source
+from rt_hands.capture.source import Source
 from rt_hands.lifting.lift import lift
 from rt_hands.lifting.watch import TWO_WINDOW, WINDOW, RigWatch
 from rt_hands.pipeline import Pipeline
@@ -93,6 +94,28 @@ def test_a_calibration_of_another_resolution_is_an_error(standin_cpm) -> None:
         InvalidInput, match="Camera 'a': the picture is 640x480, the calibration is for 1280x720"
     ):
         Pipeline(Small(), standin_cpm, rig=rig).step(FrameSet(frames, 0))
+
+
+def test_a_camera_that_comes_back_with_another_size_is_left_out(standin_cpm, said) -> None:
+    rig = Rig((camera("a"), camera("b", 1)))
+    sizes = [(1280, 720), (640, 480), (640, 480), (1280, 720)]
+
+    class Changing(Source):
+        cameras = ("a", "b")
+
+        def __iter__(self):
+            for i, (width, height) in enumerate(sizes):
+                pictures = {"a": (720, 1280, 3), "b": (height, width, 3)}
+                frames = [
+                    Frame(np.zeros(shape, np.uint8), c, i, i * FRAME_NS) for c, shape in pictures.items()
+                ]
+                yield FrameSet(tuple(frames), i)
+
+    results = list(Pipeline(Changing(), standin_cpm, rig=rig, notice=said.append))
+    assert [result.frames.cameras for result in results] == [("a", "b"), ("a",), ("a",), ("a", "b")]
+    assert said == [
+        "Camera 'b' now gives 640x480, the calibration is for 1280x720. It is left out until it does again."
+    ]
 
 
 def test_a_rig_file_of_other_cameras_is_an_error(tmp_path) -> None:

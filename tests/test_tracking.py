@@ -77,6 +77,18 @@ def test_moving_hand_is_followed(film):
         assert i == 0 or (found.states == (LOST, SEEN) and near(found, hand, px=5))
 
 
+def test_stamps_that_jitter_do_not_throw_the_hand_off(film):
+    """A stream's pictures are stamped as they arrive; two of them 1 ms apart once told of 30 times the hand's speed."""
+    rng = np.random.default_rng(1)
+    arrived_ms = np.maximum.accumulate(33.0 * np.arange(40) + rng.exponential(10.0, 40))
+    lost = 0
+    for i, step_ms in enumerate(np.maximum(np.diff(arrived_ms), 0.8)):
+        hand = PaintedHand(0, (60 + 14 * i, 240), 140)
+        found = film(hand, step_ns=int(step_ms * 1e6))
+        lost += i > 2 and not (found.states[0] is SEEN and near(found, hand, px=20))
+    assert lost == 0  # 15 with the steps as they are stamped
+
+
 def test_leaving_hand_is_held_then_lost_then_found_again(film):
     hand = PaintedHand(0, (300, 240), 160)
     for _ in range(4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -59,7 +60,7 @@ class Read:
 
 
 class Cpm:
-    """The network with its pre- and postprocessing. One thread at a time.
+    """The network with its pre- and postprocessing. Threads that call it wait for each other.
 
     takes_joints: whether it can be told of joints that are known from elsewhere; the packaged networks can.
     """
@@ -70,6 +71,8 @@ class Cpm:
         self.takes_joints = len(engine.inputs) > 1
         # TensorRT crops and decodes on the GPU, so that pixels go up as uint8 and only points come back.
         self._reader = engine.crop_reader() if isinstance(engine, CropReading) else None
+        # Else two threads would write their crops into the engine's one buffer, and read each other's hands.
+        self._lock = Lock()
 
     @staticmethod
     def load(
@@ -95,6 +98,17 @@ class Cpm:
         if not jobs:
             return _nothing()
         joints = self._joints(crops, told) if told is not None else None
+        with self._lock:
+            return self._run(jobs, crops, joints, clock, keep_maps)
+
+    def _run(
+        self,
+        jobs: Sequence[tuple[Image, Crop]],
+        crops: tuple[Crop, ...],
+        joints: NDArray[np.float32] | None,
+        clock: StageClock,
+        keep_maps: bool,
+    ) -> Read:
         if self._reader is not None and not keep_maps:
             with clock.stage("infer"):
                 flat, hands = self._reader(jobs, joints)

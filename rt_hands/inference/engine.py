@@ -50,8 +50,8 @@ class Engine(Protocol):
     """A loaded network.
 
     `run` takes one array per input, batch first, and returns one array per output. The arrays it returns are its own
-    buffers: they hold until the next `run` of the same batch size. Filling `buffers(batch)` and passing them saves a
-    copy. One thread at a time.
+    buffers: they hold until the next `run`. Filling `buffers(batch)` and passing them saves a copy, if they are asked
+    for anew before each run: a larger batch may have moved them. One thread at a time.
     """
 
     name: str
@@ -116,6 +116,11 @@ def check_arrays(engine: str, specs: tuple[TensorSpec, ...], arrays: tuple[Array
                 f"Input '{spec.name}' is {array.dtype} {array.shape}; wanted {spec.dtype} {spec.sized(max(batch, 1))}."
             )
     return batch
+
+
+def first_rows(array: Array, spec: TensorSpec, batch: int) -> Array:
+    """What a smaller batch takes of a buffer: all of it where its first axis isn't the batch."""
+    return array[:batch] if spec.shape and spec.shape[0] is None else array
 
 
 def is_installed(engine: str) -> bool:

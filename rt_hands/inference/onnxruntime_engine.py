@@ -1,4 +1,4 @@
-"""onnxruntime on the CPU, bound once per batch size: no allocation per frame."""
+"""onnxruntime on the CPU, bound once per batch size, all in the room of the largest: no allocation per frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from rt_hands.errors import InvalidInput
-from rt_hands.inference.engine import Array, TensorSpec, check_arrays
+from rt_hands.inference.engine import Array, TensorSpec, check_arrays, first_rows
 from rt_hands.inference.models import precision_of
 
 _DTYPES: Final = {
@@ -25,7 +25,7 @@ _DTYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """Buffers of one batch size and the binding that points at them."""
+    """Buffers of one batch size, the first rows of the engine's, and the binding that points at them."""
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
@@ -49,13 +49,16 @@ class OnnxRuntimeEngine:
         self.inputs = tuple(_spec(tensor) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(tensor) for tensor in self._session.get_outputs())
         self._bound: dict[int, _Bound] = {}
+        self._room = 0
+        self._inputs: tuple[Array, ...] = ()
+        self._outputs: tuple[Array, ...] = ()
 
     def buffers(self, batch: int) -> tuple[Array, ...]:
         """The input arrays of a batch size, to be filled in place."""
         return self._bind(batch).inputs
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
-        """One inference; the arrays returned hold until the next run of the same batch size."""
+        """One inference; the arrays returned hold until the next run."""
         bound = self._bind(check_arrays(self.name, self.inputs, arrays))
         for own, given in zip(bound.inputs, arrays, strict=True):
             if own is not given:
@@ -72,21 +75,35 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Free the session and its buffers."""
         self._bound.clear()
+        self._inputs = self._outputs = ()
         self._session = None
 
     def _bind(self, batch: int) -> _Bound:
         if self._session is None:
             raise InvalidInput("This onnxruntime engine was closed; open another one.")
+        if batch > self._room:
+            self._make_room(batch)
         if batch not in self._bound:
             self._bound[batch] = self._new_binding(batch)
         return self._bound[batch]
 
+    def _make_room(self, batch: int) -> None:
+        """Buffers for up to so many. Of every size its own, a rig of 16 views came to 2 GB."""
+        self._bound.clear()
+        self._inputs = tuple(np.zeros(spec.sized(batch), spec.dtype) for spec in self.inputs)
+        # An exporter may leave sizes open that are fixed in truth, so one plain run tells the shapes of the outputs.
+        feed = {spec.name: array for spec, array in zip(self.inputs, self._inputs, strict=True)}
+        self._outputs = tuple(np.ascontiguousarray(array) for array in self._session.run(None, feed))
+        self._room = batch
+
     def _new_binding(self, batch: int) -> _Bound:
         binding = self._session.io_binding()
-        inputs = tuple(np.zeros(spec.sized(batch), spec.dtype) for spec in self.inputs)
-        # An exporter may leave sizes open that are fixed in truth, so one plain run tells the shapes of the outputs.
-        feed = {spec.name: array for spec, array in zip(self.inputs, inputs, strict=True)}
-        outputs = tuple(np.ascontiguousarray(array) for array in self._session.run(None, feed))
+        inputs = tuple(
+            first_rows(array, spec, batch) for spec, array in zip(self.inputs, self._inputs, strict=True)
+        )
+        outputs = tuple(
+            first_rows(array, spec, batch) for spec, array in zip(self.outputs, self._outputs, strict=True)
+        )
         for spec, array in zip(self.inputs, inputs, strict=True):
             binding.bind_input(spec.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for spec, array in zip(self.outputs, outputs, strict=True):

@@ -17,6 +17,7 @@ from rt_hands.lifting.moment import OneMoment, middle
 from rt_hands.lifting.rtc import Surface
 from rt_hands.lifting.shape_prior import BONES, bone_lengths
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
+from rt_hands.tracking.track import LEAST_STEP_S
 from rt_hands.tracking.tracker import HELD_SCORE, Tracker
 from rt_hands.types import Frame, Hands2D, Hands3D
 
@@ -162,7 +163,7 @@ class RigTracker:
         dt = (t_ns - self._seen_ns[hand]) * 1e-9
         step_mm = np.mean(points_mm[:N_JOINTS] - self._last.hand_mm(hand)[:N_JOINTS], axis=0)
         known = 0 < dt <= MEMORY_MS * 1e-3 and np.isfinite(step_mm).all()
-        now = step_mm / dt if known else np.zeros(3)
+        now = step_mm / max(dt, LEAST_STEP_S) if known else np.zeros(3)
         self._velocity_mm_s[hand] = 0.5 * (self._velocity_mm_s[hand] + now) if known else now
 
     def _smoothed(self, hand: int, points_mm: NDArray[np.float64], t_ns: int) -> NDArray[np.float64]:
