@@ -11,9 +11,17 @@
 #include "simd_level.hpp"
 #include "triangulate.hpp"
 
-// The x86 levels need GCC's or clang's per-function targets. Anything else (MSVC, ARM) runs the baseline, which on
-// 64-bit ARM is NEON. RT_HANDS_SCALAR builds plain scalar code: how a compiler without vector types sees it.
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(RT_HANDS_SCALAR)
+// Vector types that convert into each other: clang, and GCC from 9 on. RT_HANDS_SCALAR builds plain scalar code: how
+// other compilers see it.
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && !defined(RT_HANDS_SCALAR)
+#define RT_HANDS_VECTOR_TYPES 1
+#else
+#define RT_HANDS_VECTOR_TYPES 0
+#endif
+
+// The x86 levels need their per-function targets, too. Anything else (MSVC, ARM) runs the baseline, which on 64-bit ARM
+// is NEON.
+#if (defined(__x86_64__) || defined(__i386__)) && RT_HANDS_VECTOR_TYPES
 #define RT_HANDS_X86_LEVELS 1
 #else
 #define RT_HANDS_X86_LEVELS 0

@@ -1,7 +1,7 @@
 // The kernels as the compiler's default target has them: SSE2 on x86-64, NEON on 64-bit ARM, scalar elsewhere.
 #include "kernels.hpp"
 
-#if defined(__GNUC__) && !defined(RT_HANDS_SCALAR)
+#if RT_HANDS_VECTOR_TYPES
 #define RT_HANDS_LANES 2
 #else
 #define RT_HANDS_LANES 1

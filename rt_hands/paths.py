@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from rt_hands.errors import InvalidInput
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -33,10 +35,22 @@ def clasped_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for engines and compiled models; made when missing. `RT_HANDS_CACHE` moves it."""
+    """The user's cache folder for engines and compiled models; made when missing. `RT_HANDS_CACHE` moves it.
+
+    Raises InvalidInput where it can't be made, as for a user without a home.
+    """
     root = os.environ.get("RT_HANDS_CACHE")
-    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rt_hands"
-    base.mkdir(parents=True, exist_ok=True)
+    try:
+        base = (
+            Path(root)
+            if root
+            else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rt_hands"
+        )
+        base.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise InvalidInput(
+            f"There is no folder for what is kept between runs ({error}). Set RT_HANDS_CACHE to one."
+        ) from error
     return base
 
 

@@ -288,3 +288,19 @@ def test_warm_up_leaves_answers_alone(standin_cpm):
 
 def test_model_path_type_is_a_path(standin_path):
     assert isinstance(find_model(str(standin_path)), Path)
+
+
+@pytest.mark.parametrize("home", ["a file", None])
+def test_without_a_folder_for_the_cache_openvino_runs_and_says_so(
+    home, standin_path, tmp_path, monkeypatch, capsys
+):
+    """As in a container run under a user who has no home."""
+    pytest.importorskip("openvino", reason="openvino is not installed.")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file/below") if home else "")
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("RT_HANDS_CACHE", raising=False)
+    if home is None:
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    engine = open_engine(standin_path, "openvino", threads=1, precision="float32", quiet=True)
+    assert engine.run(np.zeros((1, 3, 368, 368), np.float32))[1].shape == (1, 2)
+    assert "Set RT_HANDS_CACHE" in capsys.readouterr().err

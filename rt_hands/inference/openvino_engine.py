@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -93,7 +94,11 @@ def _precision(core: Any, asked: str, of_file: str) -> str:
 
 
 def _options(precision: str, threads: int | None) -> dict[str, Any]:
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": str(cache_dir() / "openvino")}
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    try:
+        options["CACHE_DIR"] = str(cache_dir() / "openvino")
+    except InvalidInput as error:
+        print(f"{error} Until then OpenVINO compiles the network at every start.", file=sys.stderr)
     # The float layers left in an int8 file stay float32: bfloat16 there costs accuracy and gains nothing.
     options["INFERENCE_PRECISION_HINT"] = _HINTS.get(precision, "f32")
     if threads is not None:

@@ -33,7 +33,9 @@ class Picture:
 
     def image_rgb(self) -> Image:
         """(h, w, 3) uint8."""
-        return np.asarray(cv2.imdecode(self.packed, cv2.IMREAD_COLOR_RGB), np.uint8)
+        return np.asarray(
+            cv2.cvtColor(cv2.imdecode(self.packed, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8
+        )
 
 
 def _picture(label: dict[str, Any], folder: Path, dense: dict[str, NDArray[np.float32]]) -> Picture:
@@ -69,9 +71,10 @@ def load_backgrounds(longest_px: int = 640) -> list[Image]:
     """Backgrounds without hands, RGB, shrunk to `longest_px`."""
     images = []
     for path in sorted((real_folder().parent / "backgrounds").glob("*.jpg")):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imread(str(path))
         if image is None:
             raise InvalidInput(f"{path.name} is not a picture that OpenCV can read.")
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         scale = min(1.0, longest_px / max(image.shape[:2]))
         images.append(
             np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
