@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,8 +132,19 @@ def main(argv: Sequence[str]) -> int:
             raise InvalidInput(f"--save {save} needs a single picture as its source; give a name in .mp4.")
         if options.window and no_window and not writes:
             save = _file_instead_of_window(source, no_window)
-        _run(options, source, save, rig, show=no_window is None)
+        with _sigterm_as_ctrl_c():
+            _run(options, source, save, rig, show=no_window is None)
     return 0
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, with which services are stopped, ends the block as Ctrl-C does: files and sessions are finished."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_name(name: str) -> str:

@@ -33,7 +33,10 @@ FREE_TO_GO_ON: Final = 150_000_000
 
 @dataclass(slots=True)
 class Count:
-    """What became of one camera's frames. dropped: came while the queue was full. waiting: in it now."""
+    """What became of one camera's frames. dropped: came while the queue was full. waiting: in it now.
+
+    size_px: of the video, which every picture was fitted into.
+    """
 
     written: int = 0
     dropped: int = 0
@@ -194,9 +197,12 @@ class _Lines:
         self._file.write(",".join(COLUMNS) + "\n")
 
     def add(self, *cells: object) -> None:
-        """One line."""
+        """One line. Raises SourceError where it can't be written."""
         with self._lock:
-            self._file.write(",".join(map(str, cells)) + "\n")
+            try:
+                self._file.write(",".join(map(str, cells)) + "\n")
+            except OSError as error:
+                raise SourceError(f"{self._file.name} can't be written: {error.strerror}.") from error
 
     def flush(self) -> None:
         """Hand what was written to the system."""
@@ -215,7 +221,6 @@ class _CameraWriter:
     def __init__(self, path: Path, lines: _Lines, encoder: Encoder, wait: bool, queue: int) -> None:
         self._queue: Queue[tuple[Frame, int]] = Queue(queue)
         self._written = self._dropped = self._dropped_before = 0
-        self._size_px = (0, 0)
         self._lines = lines
         self._wait = wait
         self._ended = Stop()
@@ -225,7 +230,7 @@ class _CameraWriter:
     @property
     def count(self) -> Count:
         """What became of the frames so far."""
-        return Count(self._written, self._dropped, self._queue.qsize(), self._size_px)
+        return Count(self._written, self._dropped, self._queue.qsize(), self._video.size_px)
 
     def add(self, frame: Frame) -> None:
         """In the camera's own thread."""
@@ -271,7 +276,6 @@ class _CameraWriter:
                 self._video.add(frame.image_bgr, frame.t_ns)
                 self._lines.add(camera, self._written, frame.t_ns, dropped)
                 self._written += 1
-                self._size_px = frame.size_px
         finally:
             self._video.close()
 

@@ -32,14 +32,16 @@ class Painted(Source):
 
 
 class FakeQt:
-    """cv2's window functions, with keys pressed by a script."""
+    """cv2's window functions, with keys pressed by a script: characters, or numbers as Qt and GTK hand them over."""
 
-    def __init__(self, monkeypatch, keys=""):
-        self.shown, self.keys, self.visible = [], list(keys), 1.0
+    def __init__(self, monkeypatch, keys=()):
+        self.shown, self.sizes, self.visible = [], [], 1.0
+        self.keys = [ord(key) if isinstance(key, str) else key for key in keys]
         from rt_hands.display import window
 
-        for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
+        for name in ("namedWindow", "destroyAllWindows"):
             monkeypatch.setattr(window.cv2, name, lambda *_: None)
+        monkeypatch.setattr(window.cv2, "resizeWindow", lambda _, *size: self.sizes.append(size))
         monkeypatch.setattr(window.cv2, "imshow", lambda _, image: self.shown.append(image.copy()))
-        monkeypatch.setattr(window.cv2, "waitKey", lambda _: ord(self.keys.pop(0)) if self.keys else -1)
+        monkeypatch.setattr(window.cv2, "waitKeyEx", lambda _: self.keys.pop(0) if self.keys else -1)
         monkeypatch.setattr(window.cv2, "getWindowProperty", lambda *_: self.visible)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,27 @@ def lines(path: Path) -> list[dict]:
 
 
 # --- the command -------------------------------------------------------------------------------------------
+
+
+def test_sigterm_finishes_files_as_ctrl_c_does(run_live, tmp_path, monkeypatch):
+    """A service is stopped with it; the session was left unfinished."""
+
+    class Endless(Painted):
+        live = True
+
+        def __iter__(self):
+            for i, frames in enumerate(super().__iter__()):
+                if i == 5:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield frames
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(live, "open_source", lambda *_, **__: Endless(200))
+    assert run_live("--no-window", "--jsonl", "o.jsonl", "--record", "r") == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert 0 < len(lines(tmp_path / "o.jsonl")) < 200
+    with Session(tmp_path / "r") as session:
+        assert session.info.finished and len(session) >= 5
 
 
 def test_video_to_annotated_video_and_lines(run_live, clip, tmp_path, capsys):

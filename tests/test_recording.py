@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -325,6 +327,48 @@ def test_a_full_disk_is_an_error_and_not_a_crash():
     with recording.VideoFile("/dev/full") as file, pytest.raises(SourceError, match=sentence):
         for i in range(60):
             file.add(numbered(i), i * STEP_NS)
+
+
+def test_frames_csv_on_a_full_disk_is_one_sentence_and_keeps_what_was_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "FLUSH_EVERY_S", 60.0)
+
+    class Full(recording._Lines):
+        """Room for so many lines."""
+
+        left = 11
+
+        def __init__(self, path):
+            super().__init__(path)
+            self._file = SimpleNamespace(name=path, write=self.write, close=self._file.close, to=self._file)
+
+        def write(self, text):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file.to.write(text)
+
+    monkeypatch.setattr(recording, "_Lines", Full)
+    writer = SessionWriter(tmp_path / "s", ("a", "b"), wait=True)
+    for i in range(10):
+        for camera in ("a", "b"):
+            writer.add(Frame(numbered(i), camera, i, i * STEP_NS))
+    for ends in (writer.close, writer.check):
+        with pytest.raises(SourceError, match=r"frames\.csv can't be written: No space left on device"):
+            ends()
+    with Session(tmp_path / "s") as session:
+        given = [number for frames in session for number in numbers(frames)]
+        assert session.info.finished and len(given) == 11
+
+
+def test_a_camera_that_comes_back_with_another_size_is_told_of(tmp_path, capsys):
+    with SessionWriter(tmp_path / "s", ["a"], wait=True) as writer:
+        for i in range(4):
+            image = np.full((72, 128, 3) if i < 2 else (64, 64, 3), 200, np.uint8)
+            writer.add(Frame(image, "a", i, i * STEP_NS))
+    assert capsys.readouterr().err.count("Pictures of 64x64 come for") == 1
+    with Session(tmp_path / "s") as session:
+        assert session.info.cameras["a"].size_px == (128, 72)
+        assert {frames.frames[0].size_px for frames in session} == {(128, 72)}
 
 
 def test_encoder_is_tried_before_it_is_taken():

@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from takes import COUNT, SIZE, numbers, record, video_times_ns
+from takes import COUNT, SIZE, STEP_NS, numbered, numbers, record, video_times_ns
 
 from rt_hands.camera import Camera, Rig
 from rt_hands.capture import open_source
 from rt_hands.capture.paced import Played
 from rt_hands.capture.session_info import ClockAnchor, SessionInfo, file_stem
 from rt_hands.capture.session_times import VideoTimes, grab_times_ns
+from rt_hands.display import video_file
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
 from rt_hands.session import Session, SessionWriter
+from rt_hands.types import Frame
 
 # --- what is recorded comes back --------------------------------------------------------------------------
 
@@ -118,6 +120,24 @@ def test_seeking_in_a_session_of_another_maker_counts_frames(copy):
         other.replace(path)
     with Session(folder) as session:
         assert [numbers(session[i]) for i in (0, 31, 39)] == [[0, 0], [31, 31], [39, 39]]
+
+
+@pytest.mark.parametrize("off_min", [35, 36, 60])
+@pytest.mark.parametrize("capped", [True, False], ids=["written today", "written before"])
+def test_a_camera_that_was_away_for_long_gives_all_its_pictures(tmp_path, monkeypatch, off_min, capped):
+    """MP4 takes no step of 2^31 us, 35.8 min. Of a camera that was off for 36 only those before were found: 30 of 60.
+
+    Files of before have all later pictures 1 us apart.
+    """
+    if not capped:
+        monkeypatch.setattr(video_file, "LONGEST_STEP_US", 2**62)
+    off_ns = [off_min * 60_000_000_000 * (i >= 35) for i in range(60)]
+    with SessionWriter(tmp_path / "s", ["a"], wait=True) as writer:
+        for i in range(60):
+            writer.add(Frame(numbered(i), "a", i, i * STEP_NS + off_ns[i]))
+    with Session(tmp_path / "s", lambda _: None) as session:
+        assert [numbers(frames) for frames in session] == [[i] for i in range(60)]
+        assert [numbers(session[i]) for i in (0, 31, 34, 35, 36, 59)] == [[0], [31], [34], [35], [36], [59]]
 
 
 @pytest.mark.parametrize("header", ["cam_id,t_ns", "camera,frame_time"])

@@ -19,17 +19,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rt_hands.capture.choose import need_camera, open_source
+from rt_hands.capture.live import SILENT_AFTER_S
 from rt_hands.capture.session_info import file_stem
 from rt_hands.capture.session_times import grab_times_ns
 from rt_hands.capture.source import Source
 from rt_hands.capture.webcam import WebcamSettings
 from rt_hands.cli import Sources, source_words
 from rt_hands.display.overlay import draw_status, tile
-from rt_hands.display.window import why_no_window
+from rt_hands.display.window import is_visible, pressed_key, why_no_window
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.formats import load_rig
 from rt_hands.recording import Recorded, SessionWriter, default_folder
-from rt_hands.types import FrameSet
+from rt_hands.types import Frame, FrameSet, Image
 
 PREVIEW_EVERY_S = 1 / 15
 """The preview takes what is left of the machine; the recording does not wait for it."""
@@ -89,7 +90,9 @@ def _record(recorded: Recorded, seconds: float | None, preview: bool, console: C
     end_s = time.monotonic() + (seconds or np.inf)
     columns = (SpinnerColumn(), TextColumn("REC"), TimeElapsedColumn(), TextColumn("{task.description}"))
     with ExitStack() as opened:
-        window = opened.enter_context(closing(_Preview(recorded.writer))) if preview else None
+        window = None
+        if preview:
+            window = opened.enter_context(closing(_Preview(recorded.writer, recorded.cameras)))
         bar = opened.enter_context(Progress(*columns, console=console, transient=True))
         task = bar.add_task("", total=None)
         for frames in recorded:
@@ -141,26 +144,35 @@ def state(writer: SessionWriter) -> str:
 
 
 class _Preview:
-    """A small picture of all cameras with the state of the recording."""
+    """A small picture of all cameras with the state of the recording.
 
-    def __init__(self, writer: SessionWriter) -> None:
+    Each camera keeps its tile, with its last picture: cameras that are not in step are rarely all in one set. One that
+    has sent none for so long that it is told of is black.
+    """
+
+    def __init__(self, writer: SessionWriter, cameras: Sequence[str]) -> None:
         self._writer = writer
+        self._cameras = cameras
+        self._last: dict[str, Frame] = {}
         self._shown_s = 0.0
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
     def show(self, frames: FrameSet) -> bool:
         """False when the user wants to stop."""
+        self._last |= {frame.camera: frame for frame in frames.frames}
         if time.monotonic() - self._shown_s < PREVIEW_EVERY_S:
             return True
         self._shown_s = time.monotonic()
-        small = [
-            cv2.resize(f.image_bgr, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for f in frames.frames
-        ]
-        image = tile([np.asarray(picture, np.uint8) for picture in small])
+        image = tile([self._small(camera, frames) for camera in self._cameras])
         draw_status(image, [f"REC {state(self._writer)}", "q stop"])
         cv2.imshow(TITLE, image)
-        key = cv2.waitKey(1) & 0xFF
-        return key not in (ord("q"), 27) and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        return pressed_key() not in ("q", "\x1b") and is_visible(TITLE)
+
+    def _small(self, camera: str, frames: FrameSet) -> Image:
+        frame = self._last.get(camera, frames.frames[0])
+        small = cv2.resize(frame.image_bgr, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        gone = camera not in self._last or frames.t_ns - frame.t_ns > SILENT_AFTER_S * 1e9
+        return np.zeros_like(small, np.uint8) if gone else np.asarray(small, np.uint8)
 
     def close(self) -> None:
         """Take it down."""

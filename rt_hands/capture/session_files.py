@@ -31,6 +31,8 @@ from rt_hands.types import Frame, FrameSet
 __all__ = ["SessionSource", "grab_times_ns", "is_session"]
 NEAR_NS: Final = 500_000
 """A picture this near to a time is the one meant; cameras up to 1000 Hz."""
+LONGEST_STEP_NS: Final = (2**31 - 1_000_000) * 1000
+"""Two pictures further apart, 35.8 min, have other times in an MP4; a second less, for what the muxer rounds."""
 
 
 def is_session(folder: Path) -> bool:
@@ -141,17 +143,20 @@ class _View:
     def open_at(self, start: int, container: Any, wind: bool) -> None:
         """Begin with the picture of an index. wind: the file must be wound there or back."""
         stream = container.streams.video[0]
-        # Files that rt_hands wrote hold the grab times, so a damaged picture can't shift those after it.
-        self._exact = first_grab_ns(container) is not None and stream.time_base == TIME_BASE
+        # Files that rt_hands wrote hold the grab times, so a damaged picture can't shift those after it. After a long
+        # break of the camera they don't: then pictures are counted, as in other programs' files.
+        held = not (np.diff(self._times_ns) > LONGEST_STEP_NS).any()
+        self._exact = held and first_grab_ns(container) is not None and stream.time_base == TIME_BASE
         if not wind or not len(self._times_ns):
             self._pictures = decode(container, self._address, self._notice)
             return
         if self._exact:
-            pts = int(self._times_ns[start] - self._times_ns[0]) // 1000
+            pts, near_ns = int(self._times_ns[start] - self._times_ns[0]) // 1000, float(NEAR_NS)
         else:
-            pts = int(VideoTimes.of(container).pts[start])
+            # Pictures may be a tick apart.
+            pts, near_ns = int(VideoTimes.of(container).pts[start]), 0.5e9 * float(stream.time_base)
         container.seek(pts, stream=stream, backward=True)
-        from_ns = float(pts * stream.time_base) * 1e9 - NEAR_NS
+        from_ns = float(pts * stream.time_base) * 1e9 - near_ns
         pictures = decode(container, self._address, self._notice, partly=True)
         self._pictures = dropwhile(lambda timed: timed[0] < from_ns, pictures)
 

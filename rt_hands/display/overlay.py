@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Final
@@ -89,6 +89,17 @@ class Tiling:
         """The place of one view in the picture of all."""
         y, x = view // self.columns * (self.height + GAP_PX), view % self.columns * (self.width + GAP_PX)
         return picture[y : y + self.height, x : x + self.width]
+
+    def blank(self, picture: Image, except_views: Collection[int]) -> None:
+        """Black into the gaps and into every place but those of some views."""
+        for column in range(1, self.columns):
+            x = column * (self.width + GAP_PX)
+            picture[:, x - GAP_PX : x] = 0
+        for row in range(1, self.rows):
+            y = row * (self.height + GAP_PX)
+            picture[y - GAP_PX : y] = 0
+        for view in set(range(self.columns * self.rows)).difference(except_views):
+            self.part(picture, view)[:] = 0
 
 
 def tile(images: Sequence[Image], columns: int | None = None) -> Image:

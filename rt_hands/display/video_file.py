@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from rt_hands.capture.session_info import FIRST_GRAB, TIME_BASE
+from rt_hands.capture.source import Notice, first_only, to_stderr
 from rt_hands.display.encoders import Encoder, software_encoder
 from rt_hands.display.overlay import fit
 from rt_hands.errors import SourceError
@@ -19,19 +20,23 @@ from rt_hands.types import Image
 
 FRAGMENT_US: Final = 250_000
 """So much video is put on the disk at a time: what a killed program loses at most."""
+LONGEST_STEP_US: Final = 2**31 - 2
+"""35.8 min. FFmpeg's muxer gives a picture that comes later, and all after it, times 1 us apart."""
 
 
 class VideoFile:
     """Writes pictures with their times, in a container whose finished parts stay readable if the program is killed.
 
-    The first picture sets the size; others are fitted into it. Raises SourceError where the file can't be written.
-    encoder: software unless told.
+    The first picture sets the size; others are fitted into it, told once. Raises SourceError where the file can't be
+    written. encoder: software unless told. size_px: (width, height) of the file's pictures, 0 before the first.
     """
 
-    def __init__(self, path: str | Path, encoder: Encoder | None = None) -> None:
+    def __init__(self, path: str | Path, encoder: Encoder | None = None, notice: Notice = to_stderr) -> None:
         self.path = Path(path)
         self._encoder = encoder or software_encoder()
+        self._notice = first_only(notice)
         self.frames = 0
+        self.size_px = (0, 0)
         self._stream: Any = None
         self._first_ns = 0
         self._last_pts = -1
@@ -49,18 +54,28 @@ class VideoFile:
         self._container: Any = av.open(self._output, "w", format="mp4", options=flags)
 
     def add(self, image_bgr: Image, t_ns: int) -> None:
-        """Append a picture; the first one's time becomes 0. Times that don't rise are moved on by 1 us."""
+        """Append a picture; the first one's time becomes 0. Times that don't rise are moved on by 1 us.
+
+        A picture after a break longer than `LONGEST_STEP_US` gets a time that is so much later.
+        """
         if self._stream is None:
             self._container.metadata["comment"] = f"{FIRST_GRAB}{t_ns}"
             self._stream = _new_stream(self._container, image_bgr, self._encoder)
             self._first_ns = t_ns
-        width, height = self._stream.width, self._stream.height
-        if image_bgr.shape[:2] not in ((height, width), (height + 1, width), (height, width + 1)):
+            self.size_px = self._stream.width, self._stream.height
+        width, height = self.size_px
+        # An odd last row or column is cut off below; any other size is fitted.
+        if not (image_bgr.shape[0] - height in (0, 1) and image_bgr.shape[1] - width in (0, 1)):
+            self._notice(
+                f"Pictures of {image_bgr.shape[1]}x{image_bgr.shape[0]} come for {self.path}, which was begun at "
+                f"{width}x{height}: they are fitted into that size."
+            )
             image_bgr = fit(image_bgr, width, height)
         # OpenCV makes the planes in a fraction of swscale's time; the numbers are the same (BT.601, limited range).
         planes = cv2.cvtColor(np.ascontiguousarray(image_bgr[:height, :width]), cv2.COLOR_BGR2YUV_I420)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        frame.pts = max((t_ns - self._first_ns) // 1000, self._last_pts + 1)
+        soonest, latest = self._last_pts + 1, self._last_pts + LONGEST_STEP_US
+        frame.pts = min(max((t_ns - self._first_ns) // 1000, soonest), latest)
         frame.time_base = TIME_BASE
         self._last_pts = frame.pts
         self._mux(frame, self._container)

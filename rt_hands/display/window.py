@@ -24,7 +24,8 @@ from rt_hands.types import Image
 TITLE = "rt_hands"
 KEY_WAIT_MS = 1
 NUMBERS_EVERY_S = 0.25
-ESCAPE = 27
+LARGEST_PX = (1600, 900)
+"""A window is opened no larger, so that it fits a screen of 1920x1080 with its bars."""
 
 
 def why_no_window() -> str | None:
@@ -32,12 +33,23 @@ def why_no_window() -> str | None:
     gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
     if gui is not None and gui[1] == "NONE":
         return "this OpenCV was built without windows (pip install opencv-python, not -headless)"
-    if sys.platform != "linux" or os.environ.get("WAYLAND_DISPLAY"):
+    if sys.platform != "linux":
+        return None
+    if _only_for_x():
+        if os.environ.get("QT_QPA_PLATFORM", "").startswith("wayland"):
+            os.environ["QT_QPA_PLATFORM"] = "xcb"
+    elif os.environ.get("WAYLAND_DISPLAY"):
         return None
     display = os.environ.get("DISPLAY", "")
     if not display:
         return "there is no display (DISPLAY is not set)"
     return None if _x_server_answers(display) else f"the display {display} does not answer"
+
+
+def _only_for_x() -> bool:
+    """Whether this OpenCV brings a Qt without Wayland, as its wheels do: there it needs XWayland."""
+    plugins = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
+    return plugins.is_dir() and not any(plugins.glob("libqwayland*"))
 
 
 def _x_server_answers(display: str) -> bool:
@@ -56,6 +68,24 @@ def _x_server_answers(display: str) -> bool:
     return True
 
 
+def pressed_key() -> str:
+    """The character of a key that waits, in lower case; "" where none does, or one without a character.
+
+    `cv2.waitKey` gives the last byte alone: of the left arrow, 0xFF51, that is Q.
+    """
+    # Above 16 bits GTK has its modifiers, such as NumLock; no key at all is -1.
+    code = cv2.waitKeyEx(KEY_WAIT_MS) & 0xFFFF
+    return chr(code).lower() if code < 256 else ""
+
+
+def is_visible(title: str) -> bool:
+    """Whether a window is there. Once the last one is closed by its own button, Qt has an error for an answer."""
+    try:
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:
+        return False
+
+
 class Window:
     """Shows results and changes options by keys. All calls from the main thread.
 
@@ -71,6 +101,7 @@ class Window:
         self._paused = False
         self._help = False
         self._shown: Image | None = None
+        self._result: Result | None = None
         self._numbers, self._numbers_s = "", -NUMBERS_EVERY_S
         self._recording: Beside | None = None
         self._keys: dict[str, Callable[[], None]] = {
@@ -86,39 +117,49 @@ class Window:
             "r": self._toggle_recording,
             "h": self._toggle_help,
             "q": self._quit,
+            "\x1b": self._quit,
         }
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        self._sized = False
+        self._sized = self._seen = False
 
     def show(self, result: Result) -> None:
         """Draw and show a result, unless paused; record it where asked to."""
         self._record(result)
         if self._paused:
             return
-        clock = self._pipeline.clock
-        with clock.stage("draw"):
+        self._result = result
+        self._draw(result)
+        now_ns = self._pipeline.source.now_ns()
+        if now_ns is not None:
+            self._pipeline.clock.add("age when shown", now_ns - result.frames.t_ns)
+
+    def keys(self) -> None:
+        """Take waiting keys and let the window breathe."""
+        act, visible = self._keys.get(pressed_key()), is_visible(TITLE)
+        # Before its first picture a window may not have come up yet.
+        if not visible and (self._seen or self._shown is not None):
+            self.closed = True
+            return
+        self._seen = self._seen or visible
+        if act is not None:
+            act()
+            # A single picture, or a pause, has no next result that would show what the key changed.
+            if self._result is not None and not self.closed:
+                self._draw(self._result)
+
+    def _draw(self, result: Result) -> None:
+        with self._pipeline.clock.stage("draw"):
             image = draw_result(result, self._options, self._canvas)
             draw_status(image, self._status())
             if self._help:
                 draw_help(image)
         if not self._sized:
-            cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+            height, width = image.shape[:2]
+            share = min(1.0, LARGEST_PX[0] / width, LARGEST_PX[1] / height)
+            cv2.resizeWindow(TITLE, max(round(width * share), 1), max(round(height * share), 1))
             self._sized = True
         cv2.imshow(TITLE, image)
         self._shown = image
-        now_ns = self._pipeline.source.now_ns()
-        if now_ns is not None:
-            clock.add("age when shown", now_ns - result.frames.t_ns)
-
-    def keys(self) -> None:
-        """Take waiting keys and let the window breathe."""
-        key = cv2.waitKey(KEY_WAIT_MS) & 0xFF
-        if key == ESCAPE:
-            self._quit()
-        elif chr(key).lower() in self._keys:
-            self._keys[chr(key).lower()]()
-        if self._shown is not None and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
-            self.closed = True
 
     def close(self) -> None:
         """Finish a recording and take the window down."""
