@@ -224,8 +224,8 @@ def test_an_error_of_any_kind_is_told_with_its_camera_and_retried(said):
         source.tap = fails_once
         back = (frames for frames in source if said.count("Back again: camera a: opened") == 2)
         assert next(back)
-    assert "camera a failed: ValueError: bad stride. Trying again every 0 s." in said
-    assert "camera a failed: KeyError: 'queue'. Trying again every 0 s." in said
+    assert "camera a failed: ValueError: bad stride. Trying again, first in 0 s." in said
+    assert "camera a failed: KeyError: 'queue'. Trying again, first in 0 s." in said
 
 
 def test_a_camera_that_opens_and_fails_again_and_again_is_given_up(said):

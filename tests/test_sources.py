@@ -47,6 +47,28 @@ def test_the_first_webcam_has_the_clock_offset_given_and_a_name_of_the_rig(monke
         open_source((), notice=said.append, cameras=("left", "right"))
 
 
+def test_of_several_video_nodes_the_first_that_gives_pictures_is_taken(monkeypatch, said):
+    """A Raspberry Pi's codecs and a laptop's raw sensors are video nodes, too."""
+    devices = [Device(0, "raw sensor"), Device(1, "codec"), Device(4, "HD Webcam")]
+
+    class Node(Scripted):
+        def open(self):
+            if self.camera == "video1":
+                raise SourceError("Camera 1 (codec) can't be opened.")
+            return super().open()
+
+        def grab(self):
+            return None if self.camera == "video0" else super().grab()
+
+    monkeypatch.setattr(choose, "list_devices", lambda: devices)
+    monkeypatch.setattr(choose, "find_device", lambda word: devices[2] if word == "/dev/video4" else None)
+    monkeypatch.setattr(choose, "WebcamReader", lambda device, _: Node(f"video{device.index}"))
+    with open_source((), notice=said.append) as source:
+        assert source.cameras == ("video4",)
+    assert said[0].endswith("gives no pictures: the next one is tried.")
+    assert said[1] == "Camera 1 (codec) can't be opened. The next one is tried."
+
+
 def test_absent_sample_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "sample_dir", lambda: tmp_path)
     with pytest.raises(SourceError, match="sample is absent"):

@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 def _check_cameras(source: Source) -> None:
     if not source.live:
         raise InvalidInput(
-            f"{source.name} is no camera: there is nothing to record. Give --source with webcams or URLs."
+            f"{source.name} is no camera: there is nothing to record. Give --source with webcams or streams."
         )
 
 

@@ -13,7 +13,7 @@ from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.together import TogetherSource
-from rt_hands.capture.video import StreamReader, VideoSource
+from rt_hands.capture.video import StreamReader, VideoSource, shown
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
@@ -33,16 +33,18 @@ def open_source(
 ) -> Source:
     """The source for one or several words.
 
-    source: a webcam's number, /dev/videoN or name; a URL; a video file; a picture or a folder of pictures; a recorded
-    session's folder; `sample`. Several words must all be cameras or URLs, or all be video files, or all be pictures
-    or folders of them, of which those of one number meet. None: the first webcam, or the sample where there is none,
-    told in one line.
+    source: a webcam's number, /dev/videoN or name; a stream's URL; a video file, here or on a web server; a picture or
+    a folder of pictures; a recorded session's folder; `sample`. Several words must all be cameras or streams, or all
+    be video files, or all be pictures or folders of them, of which those of one number meet. None: the first webcam,
+    or the sample where there is none, told in one line.
     realtime: play files at their own speed and drop late frames, as a camera would.
     cameras: ids that the sources must have, as in a rig file; each word is then `ID=WORD`, or a file named `ID.*`.
     clock_offset_ms: by camera, see `Camera`; for a session they go before those of its own rig.toml.
     Raises SourceError where it can't be opened, InvalidInput where the words mean nothing.
     """
-    words = [source] if isinstance(source, str) else list(source) or [_first_camera_or_sample(notice)]
+    words = (
+        [source] if isinstance(source, str) else list(source) or [_first_camera_or_sample(settings, notice)]
+    )
     if not all(word.strip() for word in words):
         raise InvalidInput("A source is an empty word; give a camera, a file, a folder, a URL or `sample`.")
     names, words = _split_names(words, cameras)
@@ -102,9 +104,9 @@ def _together(
     cameras = [name or path.stem for name, path in zip(names, paths, strict=True)]
     if all(map(_is_pictures, paths)):
         return TogetherSource([ImageSource(path, notice) for path in paths], cameras, notice=notice)
-    if not all(path.is_file() and not _is_pictures(path) for path in paths):
+    if not all(_is_stream(word) or (Path(word).is_file() and not _is_pictures(Path(word))) for word in words):
         raise _mixed(words)
-    files = [VideoSource(path, notice=notice) for path in paths]
+    files = [VideoSource(word, notice=notice) for word in words]
     return TogetherSource(files, cameras, clock_offset_ms, notice)
 
 
@@ -114,24 +116,41 @@ def _is_pictures(path: Path) -> bool:
 
 def _mixed(words: Sequence[str]) -> InvalidInput:
     return InvalidInput(
-        "Several sources must all be of one kind: cameras and URLs, or videos, or folders of pictures; "
-        f"got {', '.join(words)}."
+        "Several sources must all be of one kind: cameras and streams, or videos, or folders of pictures; "
+        f"got {', '.join(map(shown, words))}."
     )
 
 
-def _first_camera_or_sample(notice: Notice) -> str:
-    """The word that stands for no word."""
+def _first_camera_or_sample(settings: WebcamSettings | None, notice: Notice) -> str:
+    """The word that stands for no word: of several video nodes, of which some are no webcams, the first that works."""
     devices = list_devices()
     if devices:
-        return f"/dev/video{devices[0].index}"
+        working = (
+            d for d in devices if len(devices) == 1 or _gives_pictures(WebcamReader(d, settings), notice)
+        )
+        return f"/dev/video{next(working, devices[0]).index}"
     notice("No webcam on this machine: showing the bundled sample (--source picks something else).")
     return "sample"
+
+
+def _gives_pictures(reader: Reader, notice: Notice) -> bool:
+    try:
+        reader.open()
+        if reader.grab() is not None:
+            return True
+        notice(f"{reader.name} gives no pictures: the next one is tried.")
+    except SourceError as error:
+        notice(f"{error} The next one is tried.")
+    finally:
+        reader.close()
+    return False
 
 
 def _reader(word: str, settings: WebcamSettings | None, notice: Notice) -> Reader | None:
     """A webcam or stream; None where the word means a file, folder or the sample."""
     if _is_stream(word):
-        return StreamReader(word, notice=notice)
+        # Read as a stream, a file would be over in no time, and begin again and again.
+        return None if (stream := StreamReader(word, notice=notice)).is_file() else stream
     is_node = word.startswith("/dev/video")
     if word == "sample" or (Path(word).exists() and not is_node and not word.isdigit()):
         return None
@@ -160,6 +179,8 @@ def _nothing_called(word: str) -> str:
 
 def _recorded(word: str, name: str, notice: Notice, clock_offset_ms: Mapping[str, float] | None) -> Source:
     """name: of the camera, "" for that of the file; a session has its own."""
+    if _is_stream(word):
+        return VideoSource(word, name or None, notice)
     path = sample_dir() if word == "sample" else Path(word)
     if word == "sample" and not is_session(path):
         raise SourceError(

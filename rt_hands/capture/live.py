@@ -16,6 +16,8 @@ from rt_hands.errors import SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
 RETRY_EVERY_S = 1.0
+RETRY_AT_MOST_S = 30.0
+"""A camera that opens and fails is left alone for twice as long each time, up to this."""
 GIVE_UP_AFTER_S = 15.0
 """With every camera gone for this long there is nothing left to wait for: a loose plug is back sooner."""
 DAMAGED_IN_A_ROW = 30
@@ -29,7 +31,10 @@ HELD_POLL_S = 0.002
 
 
 class Reader(Protocol):
-    """One camera. grab blocks until the next frame; None where it was damaged; SourceError when the camera is gone."""
+    """One camera. grab blocks until the next frame; None where it was damaged; SourceError when the camera is gone.
+
+    A picture of None: something came, from which none can be made yet, as before a stream's first key frame.
+    """
 
     camera: str
     name: str
@@ -38,8 +43,8 @@ class Reader(Protocol):
         """Connect; one sentence on what was asked for and got. Raises SourceError, leaving the camera free."""
         ...
 
-    def grab(self) -> tuple[int, Image] | None:
-        """The next picture and `time.perf_counter_ns()` at its grab, before decoding."""
+    def grab(self) -> tuple[int, Image | None] | None:
+        """`time.perf_counter_ns()` at the grab of the next picture, before decoding, and the picture."""
         ...
 
     def close(self) -> None:
@@ -53,6 +58,7 @@ class _Slot:
 
     offset_ns: of its clock. hold_ns: frames stay in `held` for so long, until those of the slowest camera are here.
     opened_ns: None while it is closed. gone_since_ns: from its failure to its next picture. silent: that was told.
+    arrived_ns: when something came from which no picture could be made.
     """
 
     offset_ns: int = 0
@@ -65,6 +71,7 @@ class _Slot:
     dropped: int = 0
     opened_ns: int | None = None
     gone_since_ns: int | None = None
+    arrived_ns: int | None = None
     silent: bool = False
 
     @property
@@ -76,6 +83,11 @@ class _Slot:
     def lost_since_ns(self) -> int | None:
         """Since when it is gone or silent; None for one that sends pictures."""
         return self.quiet_since_ns if self.silent and self.gone_since_ns is None else self.gone_since_ns
+
+    def sends(self, now_ns: int) -> bool:
+        """Whether it is open and something comes, though no picture can be made from it yet."""
+        came_ns = self.arrived_ns if self.opened_ns is not None else None
+        return came_ns is not None and now_ns - came_ns < SILENT_AFTER_S * 1e9
 
     def put(self, frame: Frame) -> None:
         """A frame with the stamp of its grab."""
@@ -91,16 +103,25 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Camera:
+    """wait_s: before it is tried again, 0 while it gives pictures. why: it failed last, "" since it gave a picture.
+
+    back: what it said when it was opened again, told with its first picture after that.
+    """
+
     reader: Reader
     slot: _Slot = field(default_factory=_Slot)
     thread: Thread | None = None
+    wait_s: float = 0.0
+    why: str = ""
+    back: str = ""
 
 
 class LiveSource(Source):
     """One or more cameras; each FrameSet holds the newest frame of every camera that has a fresh one.
 
     Opening fails at once where a camera can't be opened. One that goes away or fails later is told of and tried again
-    every second, one that hangs is told of; the others go on. SourceError when all are so for give_up_after_s.
+    every second, less and less often where it opens but gives no picture; one that hangs is told of. The others go on.
+    SourceError when all are so for give_up_after_s, unless something comes that may become a picture.
     tap: takes every grabbed frame in its camera's thread, before a newer one may replace it; it must not wait. It gets
     the stamps of the grab, sets get them with the clock's offset.
     readers: the cameras; settings: what each said when it was opened.
@@ -127,6 +148,7 @@ class LiveSource(Source):
         self._retry_every_s = retry_every_s
         self._changed = Condition()
         self._stop = Event()
+        self._begun = False
         self.clock_offset_ms = dict(clock_offset_ms or {})
         offset_ns = offsets_ns(self.clock_offset_ms, self.cameras)
         slowest_ns = min(offset_ns.values(), default=0)
@@ -159,7 +181,7 @@ class LiveSource(Source):
 
     @property
     def dropped(self) -> int:  # type: ignore[override]
-        """Frames that a newer one replaced before they were taken, over all cameras."""
+        """Frames that a newer one replaced before they were taken, over all cameras, from the first set on."""
         return sum(camera.slot.dropped for camera in self._running)
 
     def now_ns(self) -> int:
@@ -184,7 +206,13 @@ class LiveSource(Source):
                 self._wait_until_fresh(len(living), BUNDLE_WAIT_S)
             else:
                 self._check_alive()
-            return self._take_together()
+            frames = self._take_together()
+            if frames and not self._begun:
+                # What came while networks were loaded was not too fast for anybody.
+                self._begun = True
+                for camera in self._running:
+                    camera.slot.dropped = 0
+            return frames
 
     def _wait_until_fresh(self, cameras: int, timeout_s: float) -> None:
         """Until so many cameras have a fresh frame; held frames come due without anybody telling."""
@@ -217,23 +245,29 @@ class LiveSource(Source):
         """A driver may hang in grab without any error."""
         others = " The other cameras go on without it." if len(self._running) > 1 else ""
         for camera in self._running:
-            slot = camera.slot
+            slot, name, now_ns = camera.slot, camera.reader.name, self.now_ns()
             if slot.silent or slot.opened_ns is None:
                 continue
-            quiet_s = (self.now_ns() - slot.quiet_since_ns) * 1e-9
+            quiet_s = (now_ns - slot.quiet_since_ns) * 1e-9
             if quiet_s > max(SILENT_AFTER_S, 2e-9 * slot.period_ns):
                 slot.silent = True
-                self._notice(
-                    f"{camera.reader.name} has sent no picture for {quiet_s:.0f} s.{others} "
-                    "Check its cable and its exposure."
-                )
+                if slot.sends(now_ns):
+                    self._notice(f"{name} sends, but pictures begin with its next key frame.{others}")
+                else:
+                    self._notice(
+                        f"{name} has sent no picture for {quiet_s:.0f} s.{others} "
+                        "Check its cable and its exposure."
+                    )
 
     def _check_alive(self) -> None:
-        since_ns = [camera.slot.lost_since_ns for camera in self._running]
-        lost_ns = [self.now_ns() - ns for ns in since_ns if ns is not None]
-        if len(lost_ns) == len(since_ns) and min(lost_ns) >= self._give_up_after_s * 1e9:
+        now_ns, slots = self.now_ns(), [camera.slot for camera in self._running]
+        lost_ns = [now_ns - slot.lost_since_ns for slot in slots if slot.lost_since_ns is not None]
+        given_up = len(lost_ns) == len(slots) and min(lost_ns) >= self._give_up_after_s * 1e9
+        if given_up and not any(slot.sends(now_ns) for slot in slots):
+            why = next((f"{camera.why} " for camera in self._running if camera.why), "")
             raise SourceError(
-                f"No frames from {self.name} for {self._give_up_after_s:.0f} s. Check the cable, then start again."
+                f"No frames from {self.name} for {self._give_up_after_s:.0f} s. {why}"
+                "Check the camera and its cable, then start again."
             )
 
     def close(self) -> None:
@@ -253,7 +287,9 @@ class LiveSource(Source):
                 try:
                     self._grab_until_gone(camera)
                 except Exception as error:  # noqa: BLE001  of a driver or the tap: nobody else would hear of it
-                    self._notice(f"{_why(camera, error)} Trying again every {self._retry_every_s:.0f} s.")
+                    camera.why = _why(camera, error)
+                    if not camera.wait_s:
+                        self._notice(f"{camera.why} Trying again, first in {self._retry_every_s:.0f} s.")
                     self._reopen(camera)
         finally:
             camera.reader.close()
@@ -267,22 +303,28 @@ class LiveSource(Source):
                 if damaged >= DAMAGED_IN_A_ROW:
                     raise SourceError(f"{camera.reader.name} gave {damaged} damaged pictures in a row.")
                 continue
+            t_ns, image = grabbed
+            if image is None:
+                camera.slot.arrived_ns = t_ns
+                continue
             damaged = 0
-            self._put(camera, *grabbed)
+            self._put(camera, t_ns, image)
 
     def _put(self, camera: _Camera, t_ns: int, image: Image) -> None:
         slot = camera.slot
         frame = Frame(image, camera.reader.camera, slot.grabbed, t_ns)
-        if self.tap is not None:
-            self.tap(frame)
+        tap = self.tap
+        if tap is not None:  # asked of `tap`: the end of a recording may take `self.tap` away just now
+            tap(frame)
         with self._changed:
             slot.grabbed += 1
             if slot.last_ns is not None:
                 interval_ns = t_ns - slot.last_ns
                 slot.period_ns += 0.1 * (interval_ns - slot.period_ns) if slot.period_ns else interval_ns
-            if slot.silent:
-                slot.silent = False
-                self._notice(f"{camera.reader.name} sends pictures again.")
+            if camera.back or slot.silent:
+                again = "" if slot.last_ns is None and slot.arrived_ns is not None else " again"
+                self._notice(camera.back or f"{camera.reader.name} sends pictures{again}.")
+            camera.back, camera.why, camera.wait_s, slot.silent = "", "", 0.0, False
             slot.last_ns, slot.gone_since_ns = t_ns, None
             slot.put(frame)
             self._changed.notify_all()
@@ -292,14 +334,15 @@ class LiveSource(Source):
         with self._changed:
             slot.opened_ns, slot.gone_since_ns = None, slot.gone_since_ns or self.now_ns()
         camera.reader.close()
-        while not self._stop.wait(self._retry_every_s):
+        # Twice the last, unless it gave a picture since.
+        camera.wait_s = min(2 * camera.wait_s, RETRY_AT_MOST_S) or self._retry_every_s
+        while not self._stop.wait(camera.wait_s):
             try:
                 sentence = camera.reader.open()
             except Exception:  # noqa: BLE001  told of already
                 continue
             with self._changed:
-                slot.opened_ns, slot.silent = self.now_ns(), False
-            self._notice(f"Back again: {sentence}")
+                slot.opened_ns, camera.back = self.now_ns(), f"Back again: {sentence}"
             return
 
 

@@ -38,15 +38,20 @@ class Played(Source):
         return None if self._offset_ns is None else time.perf_counter_ns() - self._offset_ns
 
     def __iter__(self) -> Iterator[FrameSet]:
-        playing = self._playing = self._playing or Threaded(self._play, "play")
-        while True:
+        # Left before its end, it goes on playing; after its end it begins again.
+        if self._playing is None and not self._stop.is_set():
+            self._ended, self._offset_ns = False, None
+            self._playing = Threaded(self._play, "play")
+        playing = self._playing
+        while playing is not None:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._ended)
                 frames, self._newest = self._newest, None
             if frames is None:
-                break
+                self._playing = None
+                playing.result()
+                return
             yield frames
-        playing.result()
 
     def _play(self) -> None:
         try:
@@ -72,8 +77,8 @@ class Played(Source):
         """Stop playing."""
         self._stop.set()
         self._end()
-        if self._playing is not None:
-            self._playing.join()
+        if (playing := self._playing) is not None:
+            playing.join()
         self._source.close()
 
 

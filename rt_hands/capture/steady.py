@@ -15,7 +15,8 @@ class Steady:
     """Call with each stamp of one camera, ns; gives it back, moved where that is needed for time to go on.
 
     A jump back is told of and taken off all later stamps, so that the next picture comes one interval after the last. A
-    jump ahead can't be told from a camera that was off: it is told of, the stamps stay, the view is absent till then.
+    jump ahead can't be told from a camera that was off, or a slow one: the first is told of, the stamps stay, the view
+    is absent till then.
     """
 
     def __init__(self, camera: str, notice: Notice) -> None:
@@ -24,6 +25,7 @@ class Steady:
         self._interval_ns = 0
         self._shift_ns = 0
         self._count = 0
+        self._gap_told = False
 
     def __call__(self, stamp_ns: int) -> int:
         t_ns = stamp_ns + self._shift_ns
@@ -37,15 +39,21 @@ class Steady:
                 self._shift_ns += max(self._interval_ns, 1) - step_ns
                 t_ns = self._last_ns + max(self._interval_ns, 1)
             elif step_ns > LONGEST_GAP_S * 1e9:
-                self._notice(
-                    f"Camera '{self._camera}' has no picture for {step_ns * 1e-9:.1f} s before picture "
-                    f"{self._count}: it was off, or its clock jumped. The other views go on without it."
-                )
+                self._tell_gap(step_ns * 1e-9)
             else:
                 self._interval_ns = step_ns
         self._last_ns = t_ns
         self._count += 1
         return t_ns
+
+    def _tell_gap(self, gap_s: float) -> None:
+        if self._gap_told:
+            return
+        self._gap_told = True
+        self._notice(
+            f"Camera '{self._camera}' has no picture for {gap_s:.1f} s before picture {self._count}: it was off, or "
+            "its clock jumped, or it is slow. The other views go on without it, then and in later gaps."
+        )
 
 
 def steady_times(times_ns: NDArray[np.int64], camera: str, notice: Notice) -> NDArray[np.int64]:

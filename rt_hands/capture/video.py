@@ -17,6 +17,8 @@ from rt_hands.types import Frame, FrameSet, Image
 CUT_OFF = " Its index, written last, is missing: the recording or a copy was cut off."
 NETWORK_TIMEOUT_S = 10.0
 """For opening a stream and for each read from it."""
+KEY_FRAME_WITHIN_S = 12.0
+"""A stream joined between key frames can't be decoded before the next; network cameras send one every 1 to 10 s."""
 
 
 def open_container(address: str) -> Any:
@@ -78,14 +80,16 @@ def _reason(error: BaseException) -> str:
 def decode(container: Any, address: str, notice: Notice, partly: bool = False) -> Iterator[tuple[int, Any]]:
     """(t_ns, av.VideoFrame) of the first video stream; packets that can't be decoded are skipped and told of.
 
-    t_ns counts from the stream's own zero; a frame without a time follows the last by one nominal interval. A file
-    that breaks off is told of and ends the iteration. partly: from where the file was wound to.
+    Pictures damaged in part are told of and given: recordings go by the number of a picture, and the next ones, made
+    from it, would be given too. t_ns counts from the stream's own zero; a frame without a time follows the last by one
+    nominal interval. A file that breaks off is told of and ends the iteration. partly: from where the file was wound
+    to.
     """
     stream = container.streams.video[0]
     if not stream.codec_context.is_open:  # once it is, this can't be set any more
         stream.thread_type = "AUTO"
     step_ns = round(1e9 / float(stream.average_rate or 30))
-    t_ns, count, broken = -step_ns, 0, 0
+    t_ns, count, broken, damaged = -step_ns, 0, 0, 0
     packets = container.demux(stream)
     while True:
         try:
@@ -101,11 +105,13 @@ def decode(container: Any, address: str, notice: Notice, partly: bool = False) -
             break
         for frame in frames:
             t_ns = t_ns + step_ns if frame.pts is None else round(float(frame.pts * frame.time_base) * 1e9)
-            broken += bool(frame.is_corrupt)
+            damaged += bool(frame.is_corrupt)
             count += 1
             yield t_ns, frame
     if broken:
         notice(f"{address}: {broken} damaged pieces were skipped, {count} frames read.")
+    if damaged:
+        notice(f"{address}: {damaged} of {count} frames are damaged in part; they are given as they are.")
     expected = stream.frames
     if expected and not partly and count < expected - broken:
         notice(f"{address} ends early: {count} of {expected} frames could be read.")
@@ -114,19 +120,19 @@ def decode(container: Any, address: str, notice: Notice, partly: bool = False) -
 def picture(frame: Any) -> Image:
     """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do."""
     image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 class VideoSource(Source):
-    """A video file, each frame once, as fast as it is taken. Raises SourceError where no frame can be read."""
+    """A video file or its address, each frame once, as fast as it is taken. SourceError where no frame can be read."""
 
     def __init__(self, path: str | Path, camera: str | None = None, notice: Notice = to_stderr) -> None:
         self._address = str(path)
         self._container: Any = open_container(self._address)
         self._notice = notice
-        self.name = self._address
-        self.cameras = (camera or Path(self._address).stem,)
+        self.name = shown(self._address)
+        self.cameras = (camera or Path(self.name).stem,)
         self.length = self._container.streams.video[0].frames or None
         # A hand is confirmed by its second frame, which a GIF of one picture does not have.
         self.still = self.length == 1
@@ -137,10 +143,10 @@ class VideoSource(Source):
             self._container.seek(0)
         self._read = True
         index = -1
-        for index, (t_ns, frame) in enumerate(decode(self._container, self._address, self._notice)):
+        for index, (t_ns, frame) in enumerate(decode(self._container, self.name, self._notice)):
             yield FrameSet((Frame(picture(frame), self.cameras[0], index, t_ns),), index)
         if index < 0:
-            raise SourceError(f"{self._address} holds no frame that can be decoded.")
+            raise SourceError(f"{self.name} holds no frame that can be decoded.")
 
     def close(self) -> None:
         """Close the file."""
@@ -156,27 +162,64 @@ class StreamReader:
         self._notice = notice
         self._container: Any = None
         self._packets: Iterator[Any] = iter(())
-        self._waiting: list[tuple[int, Any]] = []
+        self._begun = False
+        self._since_ns = 0
+
+    def is_file(self) -> bool:
+        """Whether it is a web server's video file, with an end, and no camera: of known size and duration.
+
+        Live HLS, MJPEG and MPEG-TS have no duration; live MP4 has that of its first piece, but no size. Connects, and
+        stays so for `open` where it is a camera; SourceError where that fails.
+        """
+        if not self._url.lower().startswith(("http://", "https://")):
+            return False
+        self._container = open_container(self._url)
+        if not self._container.duration or self._container.size <= 0:
+            return False
+        self.close()
+        return True
 
     def open(self) -> str:
         """Connect; what the stream gives, in words."""
-        self._container = open_container(self._url)
+        if self._container is None:
+            self._container = open_container(self._url)
         stream = self._container.streams.video[0]
         self._packets = self._container.demux(stream)
+        self._begun, self._since_ns = False, 0
+        size = f"{stream.width}x{stream.height}" if stream.width else "size known with its first picture,"
         rate = f" {float(stream.average_rate):.0f} fps" if stream.average_rate else ""
-        return f"{self.name}: {stream.width}x{stream.height}{rate} {stream.codec_context.name}"
+        return f"{self.name}: {size}{rate} {stream.codec_context.name}"
 
-    def grab(self) -> tuple[int, Image] | None:
-        """(t_ns, picture) of the next frame; None where a packet held none. Raises SourceError when it is gone."""
+    def grab(self) -> tuple[int, Image | None] | None:
+        """(t_ns, picture) of the next frame. (t_ns, None) where a packet gives none, as all do before a key frame.
+
+        None where one is damaged. SourceError when it is gone, or sends without a key frame for KEY_FRAME_WITHIN_S.
+        """
         try:
             packet = next(self._packets)
             t_ns = time.perf_counter_ns()
-            frames = packet.decode()
-            return (t_ns, picture(frames[-1])) if frames else None
-        except av.error.InvalidDataError:
-            return None
+            frames = self._decoded(packet)
         except (StopIteration, av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} stopped: {_reason(error) or 'the stream ended'}.") from error
+        if frames:
+            self._begun, self._since_ns = True, t_ns
+            return t_ns, picture(frames[-1])
+        self._since_ns = (
+            self._since_ns or t_ns
+        )  # not from `open`, after which other cameras may be opened for long
+        if t_ns - self._since_ns > KEY_FRAME_WITHIN_S * 1e9:
+            raise SourceError(
+                f"{self.name} sends, but no key frame came in {KEY_FRAME_WITHIN_S:.0f} s: "
+                "set a shorter key frame interval in it."
+            )
+        return None if frames is None else (t_ns, None)
+
+    def _decoded(self, packet: Any) -> list[Any] | None:
+        """Its frames; None where it is damaged, which can't be told before the first key frame."""
+        try:
+            return list(packet.decode())
+        except av.error.InvalidDataError:
+            return None if self._begun else []
 
     def close(self) -> None:
         """Hang up."""
