@@ -113,7 +113,9 @@ def resnet_points(engine: Engine, batch: int = 8) -> Points:
         found = []
         for at in range(0, len(small), batch):
             inputs = np.ascontiguousarray(small[at : at + batch].transpose(0, 3, 1, 2), np.float32) / 255
-            found.append(np.array(engine.run(inputs)[0]) * PICTURE_PX)
+            # Pixels' centres lie at whole numbers, so a scaled picture's are half a pixel in.
+            px = np.array(engine.run(inputs)[0]) * TABLE_PX
+            found.append((px + 0.5) * PICTURE_PX / TABLE_PX - 0.5)
         return np.concatenate(found)
 
     return read

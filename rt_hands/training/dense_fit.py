@@ -74,8 +74,9 @@ def dense_points(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Skin points in the picture and how far to trust each: (64, 2) px, (64,) 0..1.
 
-    joints_mm (21, 3) and surface_mm (64, 3) in one frame, joints_px (21, 2), confidence (64,) that a point is seen.
-    Trust falls with the fit's residual and, for points turned away, by half; NaN points get 0.
+    joints_mm (21, 3) and surface_mm (64, 3) in one frame, joints_px (21, 2), confidence (64,) that a point is seen from
+    somewhere round the hand: RTC knows no view. Trust falls with the fit's residual and, for points hidden between
+    fingers, by half; NaN points get 0.
     """
     joints, surface = np.asarray(joints_mm, float), np.asarray(surface_mm, float)
     image = np.asarray(joints_px, float)
