@@ -114,7 +114,7 @@ def resnet_points(engine: Engine, batch: int = 8) -> Points:
         for at in range(0, len(small), batch):
             inputs = np.ascontiguousarray(small[at : at + batch].transpose(0, 3, 1, 2), np.float32) / 255
             # Pixels' centres lie at whole numbers, so a scaled picture's are half a pixel in.
-            px = np.array(engine.run(inputs)[0]) * TABLE_PX
+            px = np.asarray(engine.run(inputs)[0], np.float64) * TABLE_PX
             found.append((px + 0.5) * PICTURE_PX / TABLE_PX - 0.5)
         return np.concatenate(found)
 
