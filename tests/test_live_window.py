@@ -177,6 +177,17 @@ def test_a_closed_window_that_qt_has_an_error_for_quits(results, monkeypatch):
     assert window.closed
 
 
+def test_where_no_window_is_ever_said_to_be_there_it_stays(results, monkeypatch):
+    """OpenCV with GTK answers -1 to the question."""
+    qt = FakeQt(monkeypatch)
+    qt.visible = -1.0
+    window = Window(results[0], ViewOptions())
+    for result in results[1]:
+        window.show(result)
+        window.keys()
+    assert not window.closed and len(qt.shown) == len(results[1])
+
+
 def test_a_window_closed_before_its_first_picture_quits(results, monkeypatch):
     qt = FakeQt(monkeypatch)
     qt.visible = 0.0  # it comes up in its own time

@@ -62,8 +62,15 @@ def test_a_camera_that_has_gone_silent_is_black(preview, qt):
 
 
 def test_its_own_button(preview, qt):
+    assert preview.show(frames(0, "a", "b"))
     qt.visible = 0.0
-    assert not preview.show(frames(0, "a", "b"))
+    assert not preview.show(frames(1, "a", "b"))
+
+
+def test_where_no_window_is_ever_said_to_be_there_it_stays(preview, qt):
+    """OpenCV with GTK answers -1 to the question; a recording ended with its first preview."""
+    qt.visible = -1.0
+    assert all(preview.show(frames(i, "a", "b")) for i in range(3))
 
 
 @pytest.mark.parametrize(

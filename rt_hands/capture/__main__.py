@@ -155,6 +155,7 @@ class _Preview:
         self._cameras = cameras
         self._last: dict[str, Frame] = {}
         self._shown_s = 0.0
+        self._seen = False
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
     def show(self, frames: FrameSet) -> bool:
@@ -166,7 +167,11 @@ class _Preview:
         image = tile([self._small(camera, frames) for camera in self._cameras])
         draw_status(image, [f"REC {state(self._writer)}", "q stop"])
         cv2.imshow(TITLE, image)
-        return pressed_key() not in ("q", "\x1b") and is_visible(TITLE)
+        key, visible = pressed_key(), is_visible(TITLE)
+        # GTK never says that a window is there.
+        closed = self._seen and not visible
+        self._seen = self._seen or visible
+        return key not in ("q", "\x1b") and not closed
 
     def _small(self, camera: str, frames: FrameSet) -> Image:
         frame = self._last.get(camera, frames.frames[0])

@@ -136,8 +136,8 @@ class Window:
     def keys(self) -> None:
         """Take waiting keys and let the window breathe."""
         act, visible = self._keys.get(pressed_key()), is_visible(TITLE)
-        # Before its first picture a window may not have come up yet.
-        if not visible and (self._seen or self._shown is not None):
+        # Before its first picture a window may not have come up yet, and GTK never says that one is there.
+        if self._seen and not visible:
             self.closed = True
             return
         self._seen = self._seen or visible
