@@ -124,7 +124,8 @@ def _motion_blur(image: Image, rng: Rng) -> Image:
 def _noise(image: Image, rng: Rng) -> Image:
     grain = np.empty(image.shape, np.int16)
     cv2.setRNGSeed(int(rng.integers(2**31)))
-    cv2.randn(grain, 0, rng.uniform(2, 14))
+    # A plain number would be meant for the first channel alone.
+    cv2.randn(grain, (0, 0, 0), (rng.uniform(2, 14),) * 3)
     return np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U), np.uint8)
 
 
