@@ -245,3 +245,10 @@ def test_sprites_are_drawn_alike_until_new_ones_come(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sprite_source.time, "monotonic", lambda: 1.0)
     draws = np.array([folder.draw(rng) for _ in range(4000)])
     assert abs((draws >= 24).mean() - (0.25 + 0.75 / 4)) < 0.03
+
+
+def test_noise_is_in_all_colours() -> None:
+    """It was in red alone: OpenCV takes a plain number for the first channel's."""
+    noisy = augment._noise(np.full((64, 64, 3), 128, np.uint8), np.random.default_rng(0))
+    spread = noisy.std((0, 1))
+    assert spread.min() > 1.5 and spread.max() < 1.1 * spread.min()
