@@ -266,6 +266,8 @@ def sprite_sample(
         target = sprite.points_px[int(rng.choice(np.flatnonzero(sprite.present)))]
         look = close_look(apply(matrix, target), size, rng)
         layers = [(sprite, chain(look, matrix)) for sprite, matrix in layers]
+    if rng.random() < 0.5:  # either hand may lie on top
+        layers.reverse()
     for sprite, matrix in layers:
         alpha = blend(canvas, sprite, matrix)
         weight[hidden_by(alpha, points)] = HIDDEN_WEIGHT
