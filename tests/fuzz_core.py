@@ -83,20 +83,43 @@ def fuzz_draw(rng: Generator) -> None:
     _core.draw(twisted(rng, image), twisted(rng, strokes), twisted(rng, colours))  # type: ignore[arg-type]
 
 
-def fuzz_points(rng: Generator) -> None:
+def pair(rng: Generator) -> tuple[object, object]:
+    """Two sets of as many points (N, 3)."""
     count = int(rng.integers(0, 9))
-    a, b = (twisted(rng, values(rng, (count, 3))) for _ in range(2))
-    _core.extent(a, *rng.normal(0, 300, 2))  # type: ignore[arg-type]
-    _core.mean_step(a, b)  # type: ignore[arg-type]
-    _core.longest_way(a, 4, 0.05)
+    return twisted(rng, values(rng, (count, 3))), twisted(rng, values(rng, (count, 3)))
+
+
+def fuzz_extent(rng: Generator) -> None:
+    _core.extent(pair(rng)[0], *rng.normal(0, 300, 2))  # type: ignore[arg-type]
+
+
+def fuzz_mean_step(rng: Generator) -> None:
+    _core.mean_step(*pair(rng))  # type: ignore[arg-type]
+
+
+def fuzz_longest_way(rng: Generator) -> None:
+    least_score = float(rng.choice([0.05, 0.0, np.nan, np.inf]))
+    _core.longest_way(pair(rng)[0], int(rng.integers(0, 9)), least_score)  # type: ignore[arg-type]
+
+
+def fuzz_moved_back(rng: Generator) -> None:
+    count = int(rng.integers(0, 9))
     now, before, share = (twisted(rng, values(rng, shape)) for shape in ((2, count, 3), (2, count, 3), (2,)))
-    _core.moved_back(now, before, share, joints=int(rng.integers(-1, 10)), most=float(rng.normal()))  # type: ignore[arg-type]
-    hands, readings = (int(n) for n in rng.integers(0, 3, 2))
+    joints, most = int(rng.integers(-1, count + 2)), float(rng.normal())
+    with np.errstate(all="ignore"):
+        _core.moved_back(now, before, share, joints=joints, most=most)  # type: ignore[arg-type]
+
+
+def fuzz_support(rng: Generator) -> None:
+    count, hands, readings = (int(n) for n in rng.integers(0, (9, 3, 3)))
     shapes = ((2, hands, count, 2), (2, readings, count, 2), (2, readings, count), (2, readings))
     _core.support(*(twisted(rng, values(rng, shape)) for shape in shapes))  # type: ignore[arg-type]
-    rates = dict(
-        zip(("size", "min_cutoff_hz", "beta", "d_cutoff_hz"), rng.normal(1, 2, 4).tolist(), strict=True)
-    )
+
+
+def fuzz_one_euro(rng: Generator) -> None:
+    a, b = pair(rng)
+    names = ("size", "min_cutoff_hz", "beta", "d_cutoff_hz")
+    rates = dict(zip(names, rng.normal(1, 2, 4).tolist(), strict=True))
     _core.one_euro(a, b, a, dt_s=float(rng.choice([0.03, 1e-300, 1e300])), **rates)  # type: ignore[arg-type]
 
 
@@ -231,10 +254,16 @@ TARGETS: list[Callable[[Generator], None]] = [
     fuzz_crop,
     fuzz_decode,
     fuzz_draw,
+    fuzz_extent,
     fuzz_fit,
     fuzz_lifted,
+    fuzz_longest_way,
+    fuzz_mean_step,
+    fuzz_moved_back,
+    fuzz_one_euro,
     fuzz_project,
     fuzz_rtc,
+    fuzz_support,
     fuzz_triangulate,
 ]
 
