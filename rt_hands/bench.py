@@ -23,7 +23,10 @@ PARTS = {
         "the core's instructions by valgrind beside the committed baseline",
     ),
     "picture": ("rt_hands.benchmarks.picture", "no benchmark: the README's picture, made again"),
-    "all": ("rt_hands.benchmarks.every", "all of the above, each as a process of its own, into one folder"),
+    "all": (
+        "rt_hands.benchmarks.every",
+        "all of the above but guard and picture, each as a process of its own, into one folder",
+    ),
     "report": ("rt_hands.benchmarks.report", "tables and plots of such a folder as docs/REPORT.md"),
 }
 

@@ -233,5 +233,7 @@ def test_letterbox_keeps_points_on_their_pixels() -> None:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"last\.pt"):
+    with pytest.raises(InvalidInput, match=r"last\.pt\.$"):
         checkpoint.load(tmp_path / "last.pt")
+    with pytest.raises(InvalidInput, match=r"last\.pt\. Start without --resume"):
+        train_cpm.Trainer(settings(tmp_path, network="hand", resume=True))

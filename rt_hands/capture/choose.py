@@ -35,7 +35,7 @@ def open_source(
 
     source: a webcam's number, /dev/videoN or name; a stream's URL; a video file, here or on a web server; a picture or
     a folder of pictures; a recorded session's folder; `sample`. Several words must all be cameras or streams, or all
-    be video files, or all be pictures or folders of them, of which those of one number meet. None: the first webcam,
+    be video files, or all be pictures or folders of them, of which those of one number meet. No word: the first webcam,
     or the sample where there is none, told in one line.
     realtime: play files at their own speed and drop late frames, as a camera would.
     cameras: ids that the sources must have, as in a rig file; each word is then `ID=WORD`, or a file named `ID.*`.

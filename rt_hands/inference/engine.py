@@ -25,7 +25,7 @@ Array = NDArray[np.generic]
 PIP_LINES: Final = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install openvino"}
 ENGINES: Final = ("openvino", "onnxruntime")
 """Those of the CPU, in the order `auto` tries them after TensorRT: OpenVINO runs the default network about twice as
-fast (FACTS: 5.2 against 10 ms)."""
+fast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ CLOTH_PX = 128
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """The forearm as an axis. wrist_mm: (3,). to_elbow: (3,) unit. length_mm: how far the mesh goes.
+    """The forearm as an axis. to_elbow: (3,) unit, from the wrist.
 
     centres_mm: (R, 3) along the axis from the wrist, at_mm: (R,), radii_mm: (R, 2) of the ellipse along u and v,
     u, v: (3,) unit, across the arm and through it; v points out of the back of the hand.

@@ -15,7 +15,7 @@ from rt_hands.inference.preprocess import Crop
 
 MARGIN: Final = 0.35
 """Margin round a hand, as a share of its longer side, both edges together: fingers that open stay inside, and the
-networks fail on tighter crops (FACTS: pad by 15 % or more on each edge)."""
+networks fail on tighter crops."""
 BESIDE: Final = 1.5
 """How much wider than a hand's own crop those are in which the other hand is looked for."""
 MIDDLE_MCP: Final = 9

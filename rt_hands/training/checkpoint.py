@@ -44,7 +44,7 @@ def save(path: Path, **state: Any) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint of `save`."""
     if not path.is_file():
-        raise InvalidInput(f"There is no checkpoint {path.name}. Start without --resume.")
+        raise InvalidInput(f"There is no checkpoint {path}.")
     return dict(torch.load(path, map_location="cpu", weights_only=False))
 
 

@@ -1,6 +1,6 @@
 """Belief maps from points, and the losses of a CPM.
 
-A point at x px of a picture of w px lies at x * n / w in a map of n cells (DESIGN.md); the peak is 1.
+A point at x px of a picture of w px lies at x * n / w in a map of n cells; the peak is 1.
 """
 
 from __future__ import annotations

@@ -222,7 +222,10 @@ class Trainer:
         self.done = False
         self.average = checkpoint.MovingAverage(self.network)
         if settings.resume:
-            done = self._restore(checkpoint.load(settings.out / "last.pt"))
+            last = settings.out / "last.pt"
+            if not last.is_file():
+                raise InvalidInput(f"There is no checkpoint {last}. Start without --resume.")
+            done = self._restore(checkpoint.load(last))
         # The networks of all processes begin alike; what they are told is disturbed by noise of their own, new after
         # each resume.
         torch.manual_seed(settings.seed + 1000 * (self.team.rank + 1) + self.steps)
