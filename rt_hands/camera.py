@@ -303,20 +303,6 @@ class Rig:
             raise InvalidInput(f"points_px has shape {points_px.shape}; wanted ({len(self)}, N, 2).")
         return np.stack([c.undistort(p) for c, p in zip(self.cameras, points_px, strict=True)])
 
-    def validate(self, sizes_px: Mapping[str, tuple[int, int]]) -> None:
-        """Check a set of sources {camera id: (width, height)} against the rig; InvalidInput on the first misfit."""
-        missing = [i for i in self.ids if i not in sizes_px]
-        unknown = [i for i in sizes_px if i not in self.ids]
-        if missing:
-            extra = (
-                f" Pictures came from {', '.join(unknown)}, which the rig doesn't know." if unknown else ""
-            )
-            raise InvalidInput(f"Camera '{missing[0]}' is in the rig but sends no pictures.{extra}")
-        if unknown:
-            raise InvalidInput(f"Camera '{unknown[0]}' is not in the rig. It has: {', '.join(self.ids)}.")
-        for camera in self.cameras:
-            camera.check_image(sizes_px[camera.id])
-
     def save(self, path: str | Path) -> None:
         """Write the rig's TOML file, atomically: a crash leaves the old file or the new one.
 

@@ -128,13 +128,6 @@ MIRROR: Final = (np.arange(N_POINTS) + N_HAND) % N_POINTS
 """(170,) permutation: `points[..., MIRROR, :]` swaps right and left, as a horizontal flip of the picture does."""
 
 
-def flip_points(points_px: NDArray[np.floating], width_px: float) -> NDArray[np.floating]:
-    """Points of the horizontally flipped picture: (..., 170, >=2) px in and out; pixel centres at whole numbers."""
-    flipped = points_px[..., MIRROR, :].copy()
-    flipped[..., 0] = width_px - 1 - flipped[..., 0]
-    return flipped
-
-
 # --- other people's orders of 2 x 21 joints --------------------------------------------------------------
 
 Order = Literal["mediapipe", "openpose", "interhand", "coco_wholebody"]

@@ -186,19 +186,6 @@ def test_rig_wants_one_or_more_different_cameras() -> None:
         Rig((camera(), camera()))
 
 
-def test_validate_names_the_misfit() -> None:
-    sizes = {"cam_0": (1280, 720), "cam_1": (1280, 720)}
-    rig(2).validate(sizes)
-    with pytest.raises(InvalidInput, match="'cam_2' is in the rig but sends no pictures"):
-        rig(3).validate(sizes)
-    with pytest.raises(InvalidInput, match="'cam_1' is not in the rig. It has: cam_0"):
-        rig(1).validate(sizes)
-    with pytest.raises(
-        InvalidInput, match="'cam_1': the picture is 640x480, the calibration is for 1280x720"
-    ):
-        rig(2).validate({**sizes, "cam_1": (640, 480)})
-
-
 def test_subset_keeps_the_asked_order() -> None:
     assert rig().subset(["cam_2", "cam_0"]).ids == ("cam_2", "cam_0")
     with pytest.raises(InvalidInput, match="no camera 'cam_9'. It has: cam_0, cam_1, cam_2"):

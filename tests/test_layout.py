@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rt_hands import layout
 from rt_hands.errors import InvalidInput
@@ -36,23 +34,6 @@ def test_mirror_swaps_hands_and_keeps_fingers() -> None:
         a.split("_", 1)[1] == b.split("_", 1)[1] and a != b for a, b in zip(names, mirrored, strict=True)
     )
     assert (layout.MIRROR[layout.MIRROR] == np.arange(170)).all()
-
-
-@given(st.integers(1, 5000), st.integers(0, 2**32 - 1))
-def test_flip_is_its_own_inverse(width: int, seed: int) -> None:
-    points = np.random.default_rng(seed).uniform(0, width, (170, 3))
-    np.testing.assert_allclose(
-        layout.flip_points(layout.flip_points(points, width), width), points, atol=1e-9
-    )
-
-
-def test_flip_agrees_with_the_flipped_picture() -> None:
-    picture = np.zeros((4, 7), np.uint8)
-    picture[2, 5] = 255
-    points = np.full((170, 2), np.nan)
-    points[0] = 5, 2
-    x, y = layout.flip_points(points, 7)[layout.MIRROR[0]]
-    assert picture[:, ::-1][int(y), int(x)] == 255
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -1,4 +1,4 @@
-"""InterHand2.6M's layout, written and read; the reader also on a hand-made file as the real data set has it."""
+"""InterHand2.6M's layout, written here and read as pseudo-labels are; also a hand-made file as the real set has it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from rt_hands.errors import InvalidInput, MissingPart
-from rt_hands.layout import N_HAND, POINT_NAMES, index_of, joint_names
+from rt_hands.layout import index_of, joint_names, to_order
 
 pytest.importorskip("anny", reason="The data engine needs anny: pip install 'rt_hands[synth]'.")
 
 from rt_hands.synth import interhand, staging
+from rt_hands.training.interhand_labels import InterHandPicture, captures
 
 PLAN = interhand.Plan("val", seed=1, frames=2, cameras=2, frames_per_capture=1)
 
@@ -37,48 +38,49 @@ def _table(root: Path, name: str) -> dict:
     return json.loads((root / "annotations" / "val" / f"InterHand2.6M_val_{name}.json").read_text())
 
 
+def _picture(root: Path, picture: InterHandPicture) -> np.ndarray:
+    return cv2.imread(str(root / "images" / picture.split / picture.file))
+
+
 def test_what_is_written_is_read_back(written: Path) -> None:
-    moments = list(interhand.read(written, "val"))
-    assert [(m.capture, m.frame) for m in moments] == [("0", 0), ("1", 1)]
-    for moment in moments:
-        points, _ = staging.points_of(interhand._scene(PLAN, moment.frame).hands)
-        np.testing.assert_allclose(moment.points_world_mm, points, atol=1e-3)
-        frames = moment.frame_set()
-        assert frames.cameras == moment.cameras.ids
-        for frame, camera in zip(frames.frames, moment.cameras, strict=True):
-            assert frame.size_px == camera.size_px and camera.size_px in ((512, 334), (334, 512))
+    found, dense = captures(written, "val"), _table(written, "points_170")
+    assert list(found) == ["0", "1"]
+    for frame, (capture, pictures) in enumerate(found.items()):
+        points, _ = staging.points_of(interhand._scene(PLAN, frame).hands)
+        np.testing.assert_allclose(dense[capture][str(frame)], np.nan_to_num(points, nan=0.0), atol=1e-3)
+        rig = interhand.dome(PLAN.seed, frame, PLAN.cameras)
+        for picture, camera in zip(pictures, rig, strict=True):
+            assert picture.camera.id == camera.id and picture.camera.size_px == camera.size_px
+            np.testing.assert_allclose(picture.joints_world_mm, to_order(points, "interhand"), atol=1e-3)
+            assert _picture(written, picture).shape == (*camera.size_px[::-1], 3)
 
 
 def test_the_json_follows_the_data_sets_own_formulas(written: Path) -> None:
     cameras, joints = _table(written, "camera")["0"], _table(written, "joint_3d")["0"]["0"]
-    moment = next(iter(interhand.read(written, "val")))
+    points, _ = staging.points_of(interhand._scene(PLAN, 0).hands)
     world = np.array(joints["world_coord"])
     valid = np.array(joints["joint_valid"]).ravel().astype(bool)
     assert world.shape == (42, 3) and valid.any()
-    for camera in moment.cameras:
+    for camera in interhand.dome(PLAN.seed, 0, PLAN.cameras):
         rotation, place = np.array(cameras["camrot"][camera.id]), np.array(cameras["campos"][camera.id])
         cam = (rotation @ (world - place).T).T
         image = cam[:, :2] / cam[:, 2:] * cameras["focal"][camera.id] + cameras["princpt"][camera.id]
-        order = [POINT_NAMES.index(n) for n in joint_names("interhand")]
-        expected = camera.project(moment.points_world_mm)[order]
+        expected = to_order(camera.project(points), "interhand")
         np.testing.assert_allclose(image[valid], expected[valid], atol=0.01)
     # Tip to base, wrist last, right hand first.
-    tip, wrist = index_of("right_thumb_tip"), index_of("left_wrist")
-    if valid[0]:
-        np.testing.assert_allclose(world[0], moment.points_world_mm[tip], atol=1e-3)
-    if valid[41]:
-        np.testing.assert_allclose(world[41], moment.points_world_mm[wrist], atol=1e-3)
+    for at, name in ((0, "right_thumb_tip"), (41, "left_wrist")):
+        if valid[at]:
+            np.testing.assert_allclose(world[at], points[index_of(name)], atol=1e-3)
 
 
 def test_pictures_show_the_hands_where_the_joints_are(written: Path) -> None:
     brighter = []
-    for moment in interhand.read(written, "val"):
-        projected = moment.cameras.project(moment.points_world_mm)
-        for frame, points in zip(moment.frame_set().frames, projected, strict=True):
-            grey = frame.image_bgr.mean(-1)
-            inside = points[np.isfinite(points).all(1)].round().astype(int)
-            inside = inside[(inside >= 0).all(1) & (inside < frame.size_px).all(1)]
-            brighter.append(np.median(grey[inside[:, 1], inside[:, 0]]) - np.median(grey))
+    for picture in (p for pictures in captures(written, "val").values() for p in pictures):
+        grey = _picture(written, picture).mean(-1)
+        points = picture.camera.project(picture.joints_world_mm)
+        inside = points[np.isfinite(points).all(1)].round().astype(int)
+        inside = inside[(inside >= 0).all(1) & (inside < picture.camera.size_px).all(1)]
+        brighter.append(np.median(grey[inside[:, 1], inside[:, 0]]) - np.median(grey))
     assert np.mean(brighter) > 10  # lit hands before a dark studio
 
 
@@ -117,34 +119,31 @@ def _real_like(root: Path) -> None:
     tables = {"camera": {"0": cam}, "joint_3d": {"0": {"23240": joint}}, "data": data}
     for key, table in tables.items():
         (folder / f"InterHand2.6M_test_{key}.json").write_text(json.dumps(table))
-    picture = root / "images" / "test" / name
-    picture.parent.mkdir(parents=True)
-    cv2.imwrite(str(picture), np.full((512, 334, 3), 90, np.uint8))
 
 
 def test_the_real_layout_is_read(tmp_path: Path) -> None:
     _real_like(tmp_path)
-    (moment,) = interhand.read(tmp_path, "test")
-    assert (moment.capture, moment.sequence, moment.frame) == ("0", "0390_dh", 23240)
-    assert moment.cameras["400262"].size_px == (334, 512)
-    np.testing.assert_allclose(moment.points_world_mm[index_of("right_wrist")], [60, 61, 62])
-    np.testing.assert_allclose(moment.points_world_mm[index_of("right_thumb_tip")], [0, 1, 2])
-    absent = np.isnan(moment.points_world_mm).all(1)
-    assert absent[index_of("right_index_tip")]  # joint 4 was marked as not valid
-    assert absent[N_HAND:].all() and absent[21:N_HAND].all()  # no left hand, no surface points
-    assert moment.frame_set().frames[0].size_px == (334, 512)
+    found = captures(tmp_path, "test")
+    (picture,) = found["0"]
+    assert list(found) == ["0"] and picture.file == "Capture0/0390_dh/cam400262/image23240.jpg"
+    assert picture.camera.size_px == (334, 512)
+    joints = dict(zip(joint_names("interhand"), picture.joints_world_mm, strict=True))
+    np.testing.assert_allclose(joints["right_wrist"], [60, 61, 62])
+    np.testing.assert_allclose(joints["right_thumb_tip"], [0, 1, 2])
+    absent = {name for name, joint in joints.items() if np.isnan(joint).all()}
+    # Joint 4 was marked as not valid, and there is no left hand.
+    assert absent == {"right_index_tip"} | {name for name in joints if name.startswith("left")}
 
 
 def test_faults_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"joint_3d\.json.*InterHand2\.6M's root"):
-        list(interhand.read(tmp_path, "test"))
     _real_like(tmp_path)
-    picture = next((tmp_path / "images").rglob("*.jpg"))
-    picture.write_bytes(b"broken")
-    (moment,) = interhand.read(tmp_path, "test")
-    with pytest.raises(InvalidInput, match="image23240"):
-        moment.frame_set()
     joints = tmp_path / "annotations" / "test" / "InterHand2.6M_test_joint_3d.json"
-    joints.write_text(joints.read_text()[:-20])
-    with pytest.raises(InvalidInput, match="not whole JSON"):
-        list(interhand.read(tmp_path, "test"))
+    whole = joints.read_text()
+    for broken, message in ((whole[:-20], "not whole JSON"), ("[]", "holds a list, not")):
+        joints.write_text(broken)
+        with pytest.raises(InvalidInput, match=rf"joint_3d\.json.*{message}"):
+            captures(tmp_path, "test")
+    joints.unlink()
+    joints.mkdir()
+    with pytest.raises(InvalidInput, match=r"joint_3d\.json is not in"):
+        captures(tmp_path, "test")

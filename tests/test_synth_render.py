@@ -188,19 +188,6 @@ def test_sprites_hold_their_hands(gl: render.Renderer, hands: sprites.Hands, cou
         assert (near[seen[:, 1], seen[:, 0]] > 0).mean() > 0.99
 
 
-def test_flipping_twice_changes_nothing_and_once_swaps_hands(gl: render.Renderer) -> None:
-    sprite = sprites.make(2, 0, "two")
-    once = sprite.flipped()
-    twice = once.flipped()
-    assert (twice.rgba == sprite.rgba).all()
-    np.testing.assert_allclose(twice.points_px, sprite.points_px, atol=1e-4)
-    mirrored = sprites.SPRITE_PX - 1 - sprite.points_px[:N_HAND, 0]
-    np.testing.assert_allclose(once.points_px[N_HAND:, 0], mirrored, atol=1e-4)
-    # The flipped camera projects the flipped points: the mirror image is a picture like any other.
-    plane = once.points_cam_mm @ once.K.T
-    np.testing.assert_allclose(plane[:, :2] / plane[:, 2:], once.points_px, atol=0.02)
-
-
 def test_splits_make_different_people(gl: render.Renderer) -> None:
     people = {
         split: {sprites.make(0, i, "one", split).subject % 10 for i in range(3)} for split in ("val", "test")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +62,6 @@ class Count:
     found: int = 0
     right_side: int = 0
     invented: int = 0
-    names: tuple[str, ...] = field(default=(), repr=False)
 
     def add(self, clip: Clip, i: int, hands: list[dict[str, Any]]) -> None:
         """Count the hands that a finder reported in picture i."""

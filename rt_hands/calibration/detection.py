@@ -25,7 +25,7 @@ class Detection:
 
     ids: (n,) int corner ids, rising. corners_px: (n, 2) float64. foreign: count of markers that are not on the board.
     marker_ratio: measured marker side / square side, NaN where it can't be measured. misfit: the corners found do not
-    lie as the board's; they are then dropped. mirrored: the flipped picture shows the board, this one does not.
+    lie as the board's; they are then dropped.
     """
 
     ids: NDArray[np.int64]
@@ -33,7 +33,6 @@ class Detection:
     foreign: int = 0
     marker_ratio: float = float("nan")
     misfit: bool = False
-    mirrored: bool = False
 
     @property
     def found(self) -> bool:
@@ -41,9 +40,9 @@ class Detection:
         return len(self.ids) >= MIN_CORNERS
 
 
-def nothing(foreign: int = 0, *, misfit: bool = False, mirrored: bool = False) -> Detection:
+def nothing(foreign: int = 0, *, misfit: bool = False) -> Detection:
     """No usable corner."""
-    return Detection(np.zeros(0, np.int64), _NO_CORNERS, foreign, misfit=misfit, mirrored=mirrored)
+    return Detection(np.zeros(0, np.int64), _NO_CORNERS, foreign, misfit=misfit)
 
 
 class Detector:

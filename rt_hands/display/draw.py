@@ -32,7 +32,6 @@ LEAST_SCORE: Final = 1e-9
 """Absent points score 0: they have no part in a hand's size."""
 FARTHEST_PX: Final = 1e6
 WHITE: Final = (255, 255, 255)
-N_PARTS: Final = len(PART_COLOURS_RGB)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ IN_PICTURE, SEEN = 0.7, 0.15
 """A hand counts in a view where these shares of its points are in the picture, and not hidden by anything."""
 FOUND_SIZE: Final = 0.5
 """A hand is found where the median of its points is nearer than this, in sizes of the hand (the joints' box)."""
-OUTSIDE, HIDDEN, VISIBLE = 1, 2, 3
+HIDDEN, VISIBLE = 2, 3
 SAME_NS: Final = 1_000_000
 
 

@@ -26,7 +26,6 @@ _PHALANX_RADII: Final = (
 _PALM_RADII: Final = (13.0, 13.0, 13.0, 13.0)
 RADII_MM: Final = np.array([*np.ravel(_PHALANX_RADII), *_PALM_RADII], np.float32)
 _SHIFT_MM: Final = np.array([*((4.0, 3.0, 3.5) + (3.0, 2.8, 2.2) * 4), *(5.0,) * 4], np.float32)
-N_CAPSULES: Final = len(RADII_MM)
 FOREARM_RADII_MM: Final = np.array([20.0, 25.0], np.float32)
 """Of the forearm's half near the wrist and the other."""
 SOFT: Final = 0.7  # flesh gives: capsules may come this near, as a share of the sum of their radii

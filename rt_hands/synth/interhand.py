@@ -1,16 +1,16 @@
-"""InterHand2.6M's layout: rendered data written in it, and it (or the real data set) read.
+"""InterHand2.6M's layout: rendered data written in it. `training.interhand_labels` reads it, and the real data set.
 
     annotations/SPLIT/InterHand2.6M_SPLIT_{data,camera,joint_3d}.json
     images/SPLIT/CaptureC/SEQUENCE/camNAME/imageFRAME.jpg
 
 Moon et al., "InterHand2.6M", ECCV 2020. 42 joints a frame, mm, right hand first (`layout.JOINT_ORDERS`). Surface
-points have no place in it; files written here keep all 170 beside it, in `..._points_170.json`.
+points have no place in it; files written here keep all 170 beside it, in `..._points_170.json`, which nothing here
+reads back: it is for your own use.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,20 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
-from rt_hands.errors import InvalidInput
 from rt_hands.formats import interhand as camera_file
-from rt_hands.formats.document import Document
-from rt_hands.formats.options import ReadOptions
-from rt_hands.layout import N_HAND, N_POINTS, from_order, to_order
+from rt_hands.layout import N_HAND, to_order
 from rt_hands.paths import write_atomically
 from rt_hands.synth import backgrounds, look, people, scene, shards, staging, views, workers
 from rt_hands.synth.subjects import Split
-from rt_hands.types import Frame, FrameSet
 
 F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
 
-FPS = 5
 SEQUENCE = "0000_rt_hands_synth"
 HAND_TYPES = ("right", "left", "interacting")
 JPEG_QUALITY = 92
@@ -50,38 +44,6 @@ class Plan:
     frames: int
     cameras: int = 8
     frames_per_capture: int = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One frame of the data set.
-
-    points_world_mm: (170, 3), NaN where not annotated; surface points only in data written here. cameras: those that
-    have a picture. pictures: camera id -> path, in the rig's order.
-    """
-
-    capture: str
-    sequence: str
-    frame: int
-    cameras: Rig
-    pictures: dict[str, Path]
-    points_world_mm: F64
-
-    def frame_set(self) -> FrameSet:
-        """The moment's pictures, stamped at 5 frames a second, as the data set's first release was sampled."""
-        t_ns = round(self.frame * 1e9 / FPS)
-        frames = []
-        for camera, path in self.pictures.items():
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise InvalidInput(
-                    f"Picture '{path}' is missing or broken; get it again or drop it from the JSON file."
-                )
-            frames.append(Frame(np.asarray(image, np.uint8), camera, self.frame, t_ns))
-        return FrameSet(tuple(frames), self.frame)
-
-
-# --- writing -----------------------------------------------------------------------------------------------
 
 
 def dome(seed: int, capture: int, count: int) -> Rig:
@@ -220,68 +182,3 @@ def _label_entry(number: int, points: F64, projected: NDArray[np.float32]) -> di
         "hand_type": _hand_type(points),
         "hand_type_valid": 1,
     }
-
-
-# --- reading -----------------------------------------------------------------------------------------------
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise InvalidInput(
-            f"Can't read '{path}': {error.strerror}. Is this InterHand2.6M's root folder?"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"'{path}' is not whole JSON ({error}); get it again.") from None
-    if not isinstance(content, dict):
-        raise InvalidInput(f"'{path}' holds a {type(content).__name__}, not InterHand2.6M's table.")
-    return content
-
-
-def read(root: Path, split: str, capture: str | None = None) -> Iterator[Moment]:
-    """Moments of a split, in order of capture and frame, with the pictures that the data file lists.
-
-    Raises InvalidInput that names the file and what is wrong in it.
-    """
-    folder = root / "annotations" / split
-    prefix = f"InterHand2.6M_{split}"
-    joints, cameras = _json(folder / f"{prefix}_joint_3d.json"), folder / f"{prefix}_camera.json"
-    document = Document(cameras, "json", _json(cameras))
-    dense_path = folder / f"{prefix}_points_170.json"
-    dense = _json(dense_path) if dense_path.exists() else {}
-    listed = _listed(_json(folder / f"{prefix}_data.json"), root / "images" / split)
-    for name in sorted(joints if capture is None else [capture], key=int):
-        rig = camera_file.read(document, ReadOptions("mm", capture=name))
-        for frame in sorted(joints.get(name, {}), key=int):
-            pictures = listed.get((name, frame), {})
-            if not pictures:
-                continue
-            seen = rig.subset([c for c in rig.ids if c in pictures])
-            points = _points(joints[name][frame], dense.get(name, {}).get(frame))
-            ordered = {c: pictures[c] for c in seen.ids}
-            yield Moment(name, str(joints[name][frame].get("seq", "")), int(frame), seen, ordered, points)
-
-
-def _listed(data: dict[str, Any], root: Path) -> dict[tuple[str, str], dict[str, Path]]:
-    """(capture, frame) -> {camera: path}."""
-    listed: dict[tuple[str, str], dict[str, Path]] = {}
-    for image in data.get("images", []):
-        key = str(image["capture"]), str(image["frame_idx"])
-        listed.setdefault(key, {})[str(image["camera"])] = root / image["file_name"]
-    return listed
-
-
-def _points(entry: dict[str, Any], dense: list[list[float]] | None) -> F64:
-    world = np.asarray(entry["world_coord"], np.float64).reshape(42, 3)
-    valid = np.asarray(entry["joint_valid"], bool).reshape(42)
-    world[~valid] = np.nan
-    points = np.asarray(from_order(world, "interhand"), np.float64)
-    if dense is None:
-        return points
-    full = np.asarray(dense, np.float64).reshape(N_POINTS, 3)
-    for hand in (0, 1):
-        of_hand = slice(hand * N_HAND, (hand + 1) * N_HAND)
-        if np.isnan(points[of_hand][0]).any():
-            full[of_hand] = np.nan
-    return full

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rt_hands.synth.lights import Look
 
 U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from rt_hands.errors import InvalidInput
 from rt_hands.layout import JOINT_BONES, N_JOINTS, N_SURFACE, TIP_JOINTS
 from rt_hands.synth import poses, skeleton, subjects, visibility
 from rt_hands.synth.collision import FOREARM_RADII_MM, RADII_MM, REFERENCE_LENGTH_MM, capsules, forearm
-from rt_hands.synth.gestures import GESTURES
 from rt_hands.synth.library import library
 
 F32 = NDArray[np.float32]
@@ -150,17 +149,13 @@ def random_rotations(rng: np.random.Generator, n: int) -> F32:
 class PointSampler:
     """Right hands of a split's people in its poses, turned every way, the wrist at the origin.
 
-    `visibility`: also say which surface points a rig of four cameras sees (slower). `bank` (G, 27): the hand shapes
-    that poses scatter round; `motion.bank()` reads more off recordings.
+    `visibility`: also say which surface points a rig of four cameras sees (slower).
     """
 
-    def __init__(
-        self, split: subjects.Split, seed: int, visibility: bool = True, bank: F32 = GESTURES
-    ) -> None:
+    def __init__(self, split: subjects.Split, seed: int, visibility: bool = True) -> None:
         self.split = split
         self.seed = seed
         self.visibility = visibility
-        self.bank = bank
         self._ids = np.array(subjects.ids(split))
 
     def batch(self, index: int, n: int) -> PointBatch:
@@ -170,7 +165,7 @@ class PointSampler:
         rng = np.random.default_rng([2, subjects.SPLITS.index(self.split), self.seed, index])
         people = rng.choice(self._ids, -(-n // _POSES_PER_SUBJECT))
         subject = np.repeat(people, _POSES_PER_SUBJECT)[:n]
-        angles = poses.sample(rng, n, self.split, self.bank)
+        angles = poses.sample(rng, n, self.split)
         points = points_of(subject, angles) @ random_rotations(rng, n)
         order = rng.permutation(n)
         points = points[order]

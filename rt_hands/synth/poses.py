@@ -61,7 +61,6 @@ LIMITS: Final = _limits()
 MCP: Final = np.array([DOF[f"{f}_mcp_flexion"] for f in FINGERS[1:]])
 ABD, PIP, DIP = MCP + 1, MCP + 2, MCP + 3
 _THUMB: Final = np.array([DOF[n] for n in DOFS if n.startswith("thumb")])
-_BENT: Final = np.radians(90.0)
 
 
 def limited(angles: F32) -> F32:
@@ -125,7 +124,7 @@ def _wrist(rng: np.random.Generator, out: F32) -> None:
 def propose(rng: np.random.Generator, n: int, bank: F32 = GESTURES, free: float = 0.4) -> F32:
     """Poses (n, 27) within limits, of any split, not yet checked for collisions.
 
-    A share `free` of no name; of the others two thirds scatter round a shape of the bank, one between two of them.
+    A share `free` of no name; of the others two thirds scatter round a shape of the bank (G, 27), one between two.
     """
     kind = rng.random(n)
     first, second = rng.integers(len(bank), size=(2, n))
@@ -207,17 +206,14 @@ def _depth(angles: F32) -> F32:
     return own_depth(*capsules(turns, centres, tips, np.ones(1, np.float32)))
 
 
-def sample(rng: np.random.Generator, n: int, split: Split, bank: F32 = GESTURES) -> F32:
-    """Poses (n, 27) of a split, within limits and free of gross self-penetration. A pure function of the rng's state.
-
-    `bank` (G, 27): the hand shapes scattered round; `motion.bank()` makes one from recorded landmarks.
-    """
+def sample(rng: np.random.Generator, n: int, split: Split) -> F32:
+    """Poses (n, 27) of a split, within limits, free of gross self-penetration. A pure function of the rng's state."""
     check_split(split)
     share = {"train": 0.6, "val": 0.06, "test": 0.06}[split]
     kept: list[F32] = []
     missing = n
     while missing > 0:
-        angles = propose(rng, min(int(missing / share) + 16, 16384), bank)
+        angles = propose(rng, min(int(missing / share) + 16, 16384))
         angles = angles[in_split(angles, split)]
         angles = angles[_clear(angles)][:missing]
         kept.append(angles)

@@ -27,7 +27,6 @@ class Arm:
     u, v: (3,) unit, across the arm and through it; v points out of the back of the hand.
     """
 
-    wrist_mm: F64
     to_elbow: F64
     u: F64
     v: F64
@@ -63,7 +62,7 @@ def measure_arm(vertices_mm: F32, wrist_mm: F64, to_elbow: F64, back: F64) -> Ar
         radii.append((high - low) / 2)
     rounded = np.pad(np.array(radii), ((1, 1), (0, 0)), mode="edge")
     widest = np.maximum(np.maximum(rounded[:-2], rounded[1:-1]), rounded[2:])
-    return Arm(wrist_mm, to_elbow, u, v, np.array(at), np.array(centres), widest)
+    return Arm(to_elbow, u, v, np.array(at), np.array(centres), widest)
 
 
 def tube(

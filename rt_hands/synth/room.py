@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rt_hands.synth import props
 from rt_hands.synth.render import Lights, Mesh
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 

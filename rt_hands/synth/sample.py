@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich import print
 from rich.progress import track
 
-from rt_hands.camera import Camera, Rig
+from rt_hands.camera import Rig
 from rt_hands.layout import N_POINTS
 from rt_hands.paths import sample_dir, write_atomically
 from rt_hands.synth import choreography, library, look, props, room, shards, skins, staging, views
@@ -28,7 +28,6 @@ from rt_hands.synth.hand import HandMesh, Subject
 from rt_hands.synth.render import Mesh, Renderer
 from rt_hands.synth.truth import view_truth
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
@@ -216,11 +215,3 @@ def main(argv: Sequence[str]) -> int:
     size = write_session(out, rig, render_take(rig, options.frames), options.crf)
     print(f"{options.frames} frames x {len(rig)} cameras in '{out}', {size / 1e6:.1f} MB.")
     return 0
-
-
-def view(camera: Camera, t_s: float) -> U8:
-    """One picture of the choreography, for a quick look."""
-    subject, stage = library.subject(SUBJECT), Stage()
-    hands = choreography.posed_at(keys(subject), subject, t_s)
-    drawn = stage.renderer.draw(stage.meshes(hands), camera, stage.lights, staging.capsules_of(hands))
-    return drawn.rgba[..., :3]

@@ -18,7 +18,6 @@ from rt_hands.synth.render import Lights, Mesh, renderer
 from rt_hands.synth.subjects import Split
 from rt_hands.synth.truth import ViewTruth, view_truth
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 MAX_CAPSULES: Final = 56
-MAX_LIGHTS: Final = 3
 
 _PROJECT: Final = """
 uniform mat4 cam_from_world;

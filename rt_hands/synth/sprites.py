@@ -6,7 +6,6 @@ a background. Two hands that touch are drawn together, because shadows and hidin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Camera
 from rt_hands.errors import InvalidInput
-from rt_hands.layout import MIRROR, N_HAND, N_POINTS, hand_slice
+from rt_hands.layout import hand_slice
 from rt_hands.synth import lights, people, shards, staging, views
 from rt_hands.synth.render import renderer
 from rt_hands.synth.subjects import Split
@@ -26,7 +25,6 @@ from rt_hands.synth.truth import VISIBLE, view_truth
 from rt_hands.synth.two_hands import Kind
 
 F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
 SPRITE_PX: Final = 320
@@ -53,16 +51,6 @@ class Sprite:
     points_cam_mm: F32
     K: F32
     subject: int
-
-    def flipped(self) -> Sprite:
-        """The mirror image: a right hand becomes a left one, still 85 points; two hands swap places in the 170."""
-        points = self.points_px.copy()
-        points[:, 0] = self.rgba.shape[1] - 1 - points[:, 0]
-        cam, k = self.points_cam_mm * np.array([-1, 1, 1], np.float32), self.K.copy()
-        k[0, 2] = self.rgba.shape[1] - 1 - k[0, 2]
-        order = MIRROR if len(points) == N_POINTS else np.arange(N_HAND)
-        rgba = np.ascontiguousarray(self.rgba[:, ::-1])
-        return Sprite(rgba, points[order], self.visibility[order], cam[order], k, self.subject)
 
 
 def make(seed: int, index: int, hands: Hands = "one", split: Split = "train") -> Sprite:
@@ -144,9 +132,3 @@ def write(
     """Write shards of sprites, resumable; returns how many were made now."""
     plan = shards.Plan(f"sprites-{hands}-{split}", seed, count, first=first)
     return shards.write_dataset(out, plan, partial(_make_sample, hands=hands, split=split), processes)
-
-
-def read(folder: Path) -> Iterator[Sprite]:
-    """All sprites of a folder of shards, in order."""
-    for _, sample in shards.read_samples(shards.shard_paths(folder)):
-        yield decode(sample)

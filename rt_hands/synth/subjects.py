@@ -23,18 +23,16 @@ _TENTHS: Final[dict[Split, tuple[int, ...]]] = {"train": tuple(range(8)), "val":
 
 # Photographed skins by number in their sorted list; each split has dark and light, women's and men's.
 PHOTO_SKINS: Final = {"train": (0, 2, 3, 4, 6, 7, 8, 9, 11, 13), "val": (5, 10), "test": (1, 12)}
-N_PHOTO_SKINS: Final = 14
 
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """One person of the list. `photo_skin`: number of a photographed skin; `skin_seed`: for tint, or a made-up skin."""
+    """One person of the list. `photo_skin`: number of a photographed skin."""
 
     id: int
     split: Split
     shape: Shape
     photo_skin: int
-    skin_seed: int
 
 
 def check_split(split: str) -> None:
@@ -86,7 +84,7 @@ def person(subject: int) -> Person:
     rng = np.random.default_rng([_SEED, subject])
     split = split_of(subject)
     shape = _shape(rng)
-    return Person(subject, split, shape, int(rng.choice(PHOTO_SKINS[split])), int(rng.integers(2**31)))
+    return Person(subject, split, shape, int(rng.choice(PHOTO_SKINS[split])))
 
 
 @cache

@@ -312,9 +312,9 @@ def resampling(at: Tensor, cells: int) -> Tensor:
     return torch.where(away < 1, near, torch.where(away < 2, far, torch.zeros_like(away)))
 
 
-def places(input_px: int, offset_cells: float, stride: int = STRIDE) -> Tensor:
+def places(input_px: int, offset_cells: float) -> Tensor:
     """Where cell j of the 45 exported ones lies in the maps of a network that works at `input_px`: (45,) cells."""
-    return torch.arange(OUT_CELLS) * (input_px / OUT_CELLS / stride) - offset_cells
+    return torch.arange(OUT_CELLS) * (input_px / OUT_CELLS / STRIDE) - offset_cells
 
 
 class Deployed(nn.Module):
@@ -329,10 +329,9 @@ class Deployed(nn.Module):
         super().__init__()
         self.network = network
         self.input_px = input_px or int(getattr(network, "size_px", INNER_PX))
-        stride = int(getattr(network, "stride", STRIDE))
-        at = places(self.input_px, float(getattr(network, "offset_cells", 0.0)), stride)
+        at = places(self.input_px, float(getattr(network, "offset_cells", 0.0)))
         self.is_aligned = bool((at - torch.arange(OUT_CELLS)).abs().max() < 0.01)
-        self.register_buffer("resample", resampling(at, self.input_px // stride), persistent=False)
+        self.register_buffer("resample", resampling(at, self.input_px // STRIDE), persistent=False)
 
     def forward(self, image: Tensor, joints: Tensor | None = None) -> tuple[Tensor, Tensor]:
         maps, presence = self.network(image) if joints is None else self.network(image, joints)

@@ -33,13 +33,21 @@ class InterHandPicture:
     joints_world_mm: NDArray[np.float64]
 
 
-def _read(folder: Path, split: str, kind: str) -> Any:
+def _read(folder: Path, split: str, kind: str) -> dict[str, Any]:
     path = folder / "annotations" / split / f"InterHand2.6M_{split}_{kind}.json"
     if not path.is_file():
         raise InvalidInput(
             f"InterHand2.6M's {path.name} is not in {path.parent}. Give the dataset's root with --data."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"Can't read '{path}': {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"'{path}' is not whole JSON ({error}); get it again.") from None
+    if not isinstance(content, dict):
+        raise InvalidInput(f"'{path}' holds a {type(content).__name__}, not InterHand2.6M's table.")
+    return content
 
 
 def captures(folder: Path, split: str) -> dict[str, list[InterHandPicture]]:

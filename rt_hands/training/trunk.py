@@ -1,13 +1,13 @@
 """A hand-trained trunk: MediaPipe's hand landmark network (inverted residuals), as a torch module.
 
-The weights are Google's (Apache-2.0), read from `hand_landmark_full.tflite` of the `mediapipe` 0.10.21 wheel through
-OpenVINO's TFLite reader. Layers and padding are theirs to the bit, so at 224 px the outputs are theirs, too: strided
-convolutions pad right and below only, which puts cell i of stride s at s * i + s - 1 px.
+The weights are Google's (Apache-2.0), read through OpenVINO's TFLite reader from `hand_landmark_full.tflite`, which is
+in `mediapipe/modules/hand_landmark` of the `mediapipe` 0.10.21 wheel. Layers and padding are theirs to the bit, so at
+224 px the outputs are theirs, too: strided convolutions pad right and below only, which puts cell i of stride s at
+s * i + s - 1 px.
 """
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.training.depthwise import depthwise
-
-TFLITE_IN_WHEEL = "mediapipe/modules/hand_landmark/hand_landmark_full.tflite"
 
 
 class Block(NamedTuple):
@@ -134,16 +132,6 @@ class HandTrunk(nn.Module):
         y = nn.functional.relu6(self.last_expand(x))
         y = nn.functional.relu6(run_layer(self.last_depthwise, y))
         return kept[0], kept[1], kept[2], kept[3], y.mean((2, 3))
-
-
-def tflite_from_wheel(wheel: Path, folder: Path) -> Path:
-    """Unpack the landmark model from a mediapipe 0.10.21 wheel into `folder`."""
-    with zipfile.ZipFile(wheel) as archive:
-        if TFLITE_IN_WHEEL not in archive.namelist():
-            raise InvalidInput(
-                f"{wheel.name} holds no {TFLITE_IN_WHEEL}. Use: pip download mediapipe==0.10.21 --no-deps"
-            )
-        return Path(archive.extract(TFLITE_IN_WHEEL, folder))
 
 
 def read_tflite_convolutions(path: Path) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -80,11 +80,6 @@ class Graph:
             self.model.graph.node.extend([node, *(nodes[name] for name in node.output if name in nodes)])
         self.refresh()
 
-    @property
-    def input_name(self) -> str:
-        """The picture's tensor."""
-        return str(self.model.graph.input[0].name)
-
     def get(self, name: str) -> NDArray[Any]:
         """A weight or bias, to be changed by `put` alone."""
         return np.array(self.onnx.numpy_helper.to_array(self.weights[name]))
