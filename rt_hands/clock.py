@@ -8,6 +8,10 @@ from threading import Lock
 
 import numpy as np
 
+KEPT, KEPT_FRAMES = 2048, 60
+"""Durations of each stage, and times of frames for the rate."""
+PERCENTS = (50.0, 95.0, 99.0)
+
 
 class _Stage:
     """What `StageClock.stage` gives; a class, because a generator costs several times as much in every stage."""
@@ -25,13 +29,12 @@ class _Stage:
 
 
 class StageClock:
-    """Durations by stage name, the last `keep` of each. Safe to use from several threads.
+    """Durations by stage name, the last KEPT of each. Safe to use from several threads.
 
     Percentiles are over whole frames seen by that stage; a stage that did not run in a frame adds nothing.
     """
 
-    def __init__(self, keep: int = 2048) -> None:
-        self._keep = keep
+    def __init__(self) -> None:
         self._durations_ns: dict[str, deque[int]] = {}
         self._lock = Lock()
 
@@ -43,7 +46,7 @@ class StageClock:
         """Add one duration measured elsewhere, such as the age of a frame."""
         with self._lock:
             if name not in self._durations_ns:
-                self._durations_ns[name] = deque(maxlen=self._keep)
+                self._durations_ns[name] = deque(maxlen=KEPT)
             self._durations_ns[name].append(duration_ns)
 
     def durations_ms(self, name: str) -> np.ndarray:
@@ -57,21 +60,20 @@ class StageClock:
             kept = self._durations_ns.get(name)
             return kept[-1] / 1e6 if kept else float("nan")
 
-    def percentiles_ms(self, *percents: float) -> dict[str, tuple[float, ...]]:
-        """Percentiles of every stage in the order in which stages first ran; p50, p95, p99 unless told."""
-        wanted = percents or (50.0, 95.0, 99.0)
+    def percentiles_ms(self) -> dict[str, tuple[float, ...]]:
+        """p50, p95 and p99 of every stage in the order in which stages first ran."""
         with self._lock:
             names = list(self._durations_ns)
         return {
-            name: tuple(float(p) for p in np.percentile(self.durations_ms(name), wanted)) for name in names
+            name: tuple(float(p) for p in np.percentile(self.durations_ms(name), PERCENTS)) for name in names
         }
 
 
 class RateMeter:
-    """Frames per second as (n - 1) / span over the last `keep` frames, which long frames can't flatter."""
+    """Frames per second as (n - 1) / span over the last KEPT_FRAMES, which long frames can't flatter."""
 
-    def __init__(self, keep: int = 60) -> None:
-        self._times_ns: deque[int] = deque(maxlen=keep)
+    def __init__(self) -> None:
+        self._times_ns: deque[int] = deque(maxlen=KEPT_FRAMES)
 
     def tick(self, t_ns: int | None = None) -> None:
         """One frame, now or at a time of any steady clock."""

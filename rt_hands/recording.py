@@ -62,7 +62,6 @@ class SessionWriter:
         rig: Rig | None = None,
         wait: bool = False,
         settings: Sequence[str] = (),
-        encoder: Encoder | None = None,
         queue: int = QUEUE,
     ) -> None:
         self.folder = Path(folder)
@@ -76,7 +75,7 @@ class SessionWriter:
             rig = Rig(tuple(replace(camera, id=file_stem(camera.id)) for camera in rig))
         self._made_folder = _new_folder(self.folder)
         _check_space(self.folder, FREE_TO_START, "before the recording")
-        encoder = encoder or capture_encoder(len(stems))
+        encoder = capture_encoder(len(stems))
         self.info = SessionInfo(ClockAnchor.now(), encoder=str(encoder), settings=tuple(settings))
         self._writers: dict[str, _CameraWriter] = {}
         try:
@@ -306,10 +305,10 @@ def _check_space(folder: Path, wanted: int, when: str) -> None:
         )
 
 
-def default_folder(parent: Path = Path()) -> Path:
-    """A new folder's name with date and time of day in it."""
+def default_folder() -> Path:
+    """A new folder's name, here, with date and time of day in it."""
     stem = f"session_{time.strftime('%Y%m%d_%H%M%S')}"
-    names = [parent / stem, *(parent / f"{stem}_{i}" for i in range(1, 1000))]
+    names = [Path(stem), *(Path(f"{stem}_{i}") for i in range(1, 1000))]
     return next(name for name in names if not name.exists())
 
 

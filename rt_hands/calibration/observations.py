@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from rt_hands.calibration.board import Board
 
+LONGEST_S = 0.5  # over which a corner's velocity is measured
+
 
 @dataclass(frozen=True)
 class View:
@@ -100,11 +102,11 @@ class Observations:
         return self.only([m for m in self.moments if m not in out]), self.only(out)
 
 
-def with_velocities(views: Sequence[View], longest_s: float = 0.5) -> tuple[View, ...]:
+def with_velocities(views: Sequence[View]) -> tuple[View, ...]:
     """Each view with its corners' velocities: central differences over the views before and after, same camera.
 
     Corners that a neighbour does not show move as the mean of those that it does. Where the neighbours are more than
-    `longest_s` apart, or times are unknown, the velocity stays None.
+    LONGEST_S apart, or times are unknown, the velocity stays None.
     """
     done = list(views)
     by_camera: dict[str, list[int]] = {}
@@ -114,15 +116,15 @@ def with_velocities(views: Sequence[View], longest_s: float = 0.5) -> tuple[View
     for numbers in by_camera.values():
         numbers.sort(key=lambda i: views[i].t_s)
         for before, at, after in zip(numbers, numbers[1:], numbers[2:], strict=False):
-            velocity = _velocity(views[before], views[at], views[after], longest_s)
+            velocity = _velocity(views[before], views[at], views[after])
             done[at] = replace(views[at], velocity_px_s=velocity)
     return tuple(done)
 
 
-def _velocity(before: View, at: View, after: View, longest_s: float) -> NDArray[np.float64] | None:
+def _velocity(before: View, at: View, after: View) -> NDArray[np.float64] | None:
     both = np.intersect1d(before.ids, after.ids)
     span_s = after.t_s - before.t_s
-    if len(both) == 0 or not 0 < span_s <= longest_s:
+    if len(both) == 0 or not 0 < span_s <= LONGEST_S:
         return None
     moved = after.corners_px[np.isin(after.ids, both)] - before.corners_px[np.isin(before.ids, both)]
     velocity = np.tile(moved.mean(axis=0), (len(at.ids), 1))

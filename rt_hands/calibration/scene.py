@@ -6,8 +6,6 @@ rays, then blur and noise of a webcam are added.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +19,9 @@ _TEXELS_PER_SQUARE = 48
 _RIM = 0.5  # squares of empty board round the pattern
 
 
-@dataclass(frozen=True)
-class Look:
-    """Of the pictures: blur and noise (standard deviations), and the brightness of paper, ink and background."""
-
-    blur_px: float = 0.6
-    noise: float = 3.0
-    paper: float = 215.0
-    ink: float = 35.0
-    background: float = 110.0
+BLUR_PX, NOISE = 0.6, 3.0  # standard deviations
+PAPER, INK, BACKGROUND = 215.0, 35.0, 110.0
+SIZE_PX = (640, 480)
 
 
 def texture(board: Board) -> NDArray[np.float32]:
@@ -47,8 +39,8 @@ def texture(board: Board) -> NDArray[np.float32]:
 class BoardRenderer:
     """Pictures of one board in one camera."""
 
-    def __init__(self, board: Board, camera: Camera, look: Look | None = None) -> None:
-        self.board, self.camera, self.look = board, camera, look or Look()
+    def __init__(self, board: Board, camera: Camera) -> None:
+        self.board, self.camera = board, camera
         self._texture = texture(board)
         width, height = camera.size_px
         at = (np.arange(max(width, height) * SAMPLES) + 0.5) / SAMPLES - 0.5
@@ -60,13 +52,13 @@ class BoardRenderer:
     def __call__(self, world_from_board: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
         """(h, w) uint8 picture; world_from_board: (4, 4), mm. The board is seen from its printed side only."""
         cam_from_board = self.camera.cam_from_world @ world_from_board
-        look, (width, height) = self.look, self.camera.size_px
-        picture = np.full((height, width), look.background, np.float32)
+        width, height = self.camera.size_px
+        picture = np.full((height, width), BACKGROUND, np.float32)
         if (cam_from_board[:3, 3] @ cam_from_board[:3, 2]) > 0 and cam_from_board[2, 3] > 0:
             paint = cv2.resize(self._layer(cam_from_board), (width, height), interpolation=cv2.INTER_AREA)
             picture = paint[..., 0] + paint[..., 1] * picture
-        picture = cv2.GaussianBlur(picture, (0, 0), look.blur_px) if look.blur_px else picture
-        noisy = picture + rng.normal(0, look.noise, picture.shape)
+        picture = cv2.GaussianBlur(picture, (0, 0), BLUR_PX)
+        noisy = picture + rng.normal(0, NOISE, picture.shape)
         return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
     def _layer(self, cam_from_board: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -82,13 +74,13 @@ class BoardRenderer:
             np.float32
         )
         shade = cv2.remap(self._texture, texel, None, cv2.INTER_LINEAR, borderValue=-1)
-        light = self.look.ink + (self.look.paper - self.look.ink) * shade
+        light = INK + (PAPER - INK) * shade
         return np.stack([np.where(shade >= 0, light, 0), (shade < 0).astype(np.float32)], axis=2)
 
 
-def example_rig(n: int = 3, size_px: tuple[int, int] = (640, 480), seed: int = 0) -> Rig:
+def example_rig(n: int = 3) -> Rig:
     """Cameras on an arc of 700 mm round the world's origin, with lenses of a webcam, all different."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     cameras = []
     for i in range(n):
         angle = np.radians(-35 + 70 * i / max(n - 1, 1))
@@ -99,11 +91,11 @@ def example_rig(n: int = 3, size_px: tuple[int, int] = (640, 480), seed: int = 0
         r = np.stack([right, np.cross(forward, right), forward])
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = r, -r @ place
-        f = size_px[0] * rng.uniform(0.85, 1.1)
-        centre = np.array(size_px) / 2 + rng.uniform(-8, 8, 2)
+        f = SIZE_PX[0] * rng.uniform(0.85, 1.1)
+        centre = np.array(SIZE_PX) / 2 + rng.uniform(-8, 8, 2)
         k = np.array([[f, 0, centre[0]], [0, f * rng.uniform(0.995, 1.005), centre[1]], [0, 0, 1]])
         lens = [rng.uniform(-0.3, 0.1), rng.uniform(-0.05, 0.1), *rng.uniform(-0.002, 0.002, 2), 0.0]
-        cameras.append(Camera(f"cam_{i}", size_px, k, np.array(lens), pose))
+        cameras.append(Camera(f"cam_{i}", SIZE_PX, k, np.array(lens), pose))
     return Rig(tuple(cameras))
 
 

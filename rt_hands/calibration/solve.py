@@ -46,13 +46,13 @@ class Calibration:
     lens_given: bool
 
 
-def thinned(seen: Observations, most: int = MOST_SETS) -> Observations:
-    """At most `most` sets, evenly spaced, the shared ones first."""
+def thinned(seen: Observations) -> Observations:
+    """At most MOST_SETS sets, evenly spaced, the shared ones first."""
     shared = seen.shared()
     single = [m for m in seen.moments if m not in set(shared)]
     kept: list[int] = []
     for moments in (list(shared), single):
-        room = most - len(kept)
+        room = MOST_SETS - len(kept)
         if len(moments) > room:
             moments = (
                 [moments[i] for i in np.linspace(0, len(moments) - 1, room).astype(int)] if room > 0 else []
@@ -73,7 +73,7 @@ def _lenses(seen: Observations, given: Rig | None) -> dict[str, Lens]:
         elif not seen.of(camera):
             raise InvalidInput(f"Camera '{camera}' never saw the board.")
         else:
-            lenses[camera] = calibrate_lens(seen.of(camera), size, model)[0]
+            lenses[camera] = calibrate_lens(seen.of(camera), size, model)
     return lenses
 
 
@@ -116,17 +116,15 @@ def _rms_by_camera(seen: Observations, solution: Solution) -> dict[str, float]:
     }
 
 
-def calibrate(
-    seen: Observations, lenses: Rig | None = None, hold_out_every: int = HOLD_OUT_EVERY
-) -> Calibration:
+def calibrate(seen: Observations, lenses: Rig | None = None) -> Calibration:
     """Calibrate the cameras of some observations.
 
-    lenses: a rig whose K and distortion are kept (matched by camera name). Every n-th shared set is held out of the
-    fit. Raises InvalidInput where the observations can't carry a calibration at all; whether it is good is the
+    lenses: a rig whose K and distortion are kept (matched by camera name). Every fifth shared set is held out of
+    the fit. Raises InvalidInput where the observations can't carry a calibration at all; whether it is good is the
     verdict's to say.
     """
     seen = thinned(seen)
-    fit, held = seen.split(hold_out_every) if len(seen.cameras) > 1 else (seen, seen.only(()))
+    fit, held = seen.split(HOLD_OUT_EVERY) if len(seen.cameras) > 1 else (seen, seen.only(()))
     guess_lenses = _lenses(fit, lenses)
     solution = adjust(fit, first_guess(fit, guess_lenses), guess_lenses, free_lens=lenses is None)
     fit, dropped = _without_outliers(fit, solution)

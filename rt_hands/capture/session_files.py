@@ -45,16 +45,14 @@ class SessionSource(Source):
     """FrameSets of a session folder, every frame once. A camera that ends early is told of and absent from then on.
 
     info: what session.json says. times_ns: grab times by camera, clocks put right by the offsets of rig.toml; those of
-    clock_offset_ms go before. sets: (S, V) indices of frames, -1 absent. first, last: give only the sets
-    first <= index < last.
+    clock_offset_ms go before. sets: (S, V) indices of frames, -1 absent. first, last: only the sets
+    first <= index < last are given; all, but for a `part`.
     """
 
     def __init__(
         self,
         folder: Path,
         notice: Notice = to_stderr,
-        first: int = 0,
-        last: int | None = None,
         clock_offset_ms: Mapping[str, float] | None = None,
     ) -> None:
         self.name = str(folder)
@@ -74,7 +72,8 @@ class SessionSource(Source):
             raise SourceError(f"{folder} holds no picture: the recording ended before the first was written.")
         # A hand is confirmed by its second frame, which there is not.
         self.still = len(self.sets) == 1
-        self.first, self.last = first, last
+        self.first: int = 0
+        self.last: int | None = None
         self._read = False
 
     def part(self, first: int, last: int | None) -> SessionSource:

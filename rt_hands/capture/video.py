@@ -156,9 +156,9 @@ class VideoSource(Source):
 class StreamReader:
     """A network stream (rtsp, http, ...) as a `Reader` for `LiveSource`: stamped when the packet has arrived."""
 
-    def __init__(self, url: str, camera: str | None = None, notice: Notice = to_stderr) -> None:
+    def __init__(self, url: str, notice: Notice = to_stderr) -> None:
         self._url, self.name = url, shown(url)
-        self.camera = camera or self.name.split("://", 1)[-1]
+        self.camera = self.name.split("://", 1)[-1]
         self._notice = notice
         self._container: Any = None
         self._packets: Iterator[Any] = iter(())

@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+BINS = 15
 
 
-def expected_calibration_error(probability: Floats, truth: Floats, bins: int = 15) -> float:
+def expected_calibration_error(probability: Floats, truth: Floats) -> float:
     """Mean gap between probability and frequency over equal-width bins, weighted by count (Guo et al. 2017).
 
     probability in 0..1 and truth 0 or 1, of one shape.
     """
     p, t = probability.ravel().astype(np.float64), truth.ravel().astype(np.float64)
-    which = np.minimum((p * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(which, p - t, bins)
+    which = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    gap = np.bincount(which, p - t, BINS)
     return float(np.abs(gap).sum() / len(p))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -24,6 +23,8 @@ from rt_hands.synth import sources_digest
 
 TABLE_PX = 224  # the source states its errors at this picture size
 PICTURE_PX = 368
+SEED = 77  # not the training data's, so that train subjects come in new poses, too
+BATCH = 8
 Case = tuple[Literal["train", "test"], Literal["one", "two"]]
 CASES: tuple[Case, ...] = (("train", "one"), ("train", "two"), ("test", "one"), ("test", "two"))
 Points = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
@@ -38,12 +39,11 @@ class RenderedSet:
     points_px: NDArray[np.float32]
 
 
-def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77) -> RenderedSet:
+def make_set(case: Case, count: int) -> RenderedSet:
     """Pictures of a case: sprites of that split over backgrounds, as the detector's crops show hands.
 
-    The sprites are rendered once for each state of the data engine and its skins, and kept in `folder` (the user's
-    cache by default); needs the synth extra. Their seed is not the training data's, so that train subjects come in new
-    poses, too.
+    The sprites are rendered once for each state of the data engine and its skins, and kept in the user's cache; needs
+    the synth extra.
     """
     from rt_hands.synth import sprites
     from rt_hands.training.compose import sprite_sample
@@ -52,10 +52,10 @@ def make_set(case: Case, count: int, folder: Path | None = None, seed: int = 77)
 
     split, hands = case
     backgrounds = load_backgrounds()
-    shards_folder = (folder or cache_dir() / "evaluation-sprites") / f"{split}-{hands}-{_engine_state()}"
-    sprites.write(shards_folder, count, seed, hands, split, processes=1)
+    shards_folder = cache_dir() / "evaluation-sprites" / f"{split}-{hands}-{_engine_state()}"
+    sprites.write(shards_folder, count, SEED, hands, split, processes=1)
     packed = [s for _, s in sprites.shards.read_samples(sprites.shards.shard_paths(shards_folder))][:count]
-    rng = np.random.default_rng([seed, CASES.index(case)])
+    rng = np.random.default_rng([SEED, CASES.index(case)])
     made = [sprite_sample(unpack(s), None, PICTURE_PX, backgrounds, rng, effects=False) for s in packed]
     return RenderedSet(np.array([m.image for m in made]), np.array([m.points for m in made]))
 
@@ -67,13 +67,13 @@ def _engine_state() -> str:
     return hashlib.sha256("\n".join([sources_digest(), *skins]).encode()).hexdigest()[:12]
 
 
-def cpm_points(engine: Engine, batch: int = 8) -> Points:
+def cpm_points(engine: Engine) -> Points:
     """A CPM in an engine as `Points`."""
 
     def read(images: NDArray[np.uint8]) -> NDArray[np.floating]:
         found = []
-        for at in range(0, len(images), batch):
-            maps = belief_maps(engine, images[at : at + batch])
+        for at in range(0, len(images), BATCH):
+            maps = belief_maps(engine, images[at : at + BATCH])
             affine = picture_from_map(engine, maps.shape[-1])[None].repeat(len(maps), 0)
             points = _core.decode_heatmaps(maps[:, :N_POINTS], affine=affine, method=PEAK_METHOD)
             found.append(points[..., :2])
@@ -104,15 +104,15 @@ def picture_from_map(engine: Engine, map_px: int) -> NDArray[np.float64]:
     return Crop(0, 0, PICTURE_PX).picture_from_map(int(engine.inputs[0].shape[-1] or 0), map_px)
 
 
-def resnet_points(engine: Engine, batch: int = 8) -> Points:
+def resnet_points(engine: Engine) -> Points:
     """A ResNet-34 in an engine as `Points`; it sees the pictures at 224 px and gives shares of their side."""
 
     def read(images: NDArray[np.uint8]) -> NDArray[np.floating]:
         size = (TABLE_PX, TABLE_PX)
         small = np.array([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
         found = []
-        for at in range(0, len(small), batch):
-            inputs = np.ascontiguousarray(small[at : at + batch].transpose(0, 3, 1, 2), np.float32) / 255
+        for at in range(0, len(small), BATCH):
+            inputs = np.ascontiguousarray(small[at : at + BATCH].transpose(0, 3, 1, 2), np.float32) / 255
             # Pixels' centres lie at whole numbers, so a scaled picture's are half a pixel in.
             px = np.asarray(engine.run(inputs)[0], np.float64) * TABLE_PX
             found.append((px + 0.5) * PICTURE_PX / TABLE_PX - 0.5)

@@ -199,7 +199,7 @@ def _cloth_colour(rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])
 
 
-def cloth_of(colour: tuple[int, int, int], rng: np.random.Generator, size_px: int = CLOTH_PX) -> U8:
+def cloth_of(colour: tuple[int, int, int], rng: np.random.Generator, size_px: int) -> U8:
     """A tile of plain knitted cloth of a colour."""
     y, x = np.mgrid[:size_px, :size_px] / size_px
     knit = 0.05 * np.sin(2 * np.pi * 16 * x) + 0.03 * np.sin(
@@ -209,16 +209,16 @@ def cloth_of(colour: tuple[int, int, int], rng: np.random.Generator, size_px: in
     return np.clip(np.array(colour) * (1 + knit)[..., None], 0, 255).astype(np.uint8)
 
 
-def cloth(rng: np.random.Generator, size_px: int = CLOTH_PX) -> U8:
-    """A tile of cloth: plain, stripes along or around, or checks, with a weave; (size, size, 3) uint8 RGB."""
+def cloth(rng: np.random.Generator) -> U8:
+    """A tile of cloth: plain, stripes along or around, or checks, with a weave; (CLOTH_PX, CLOTH_PX, 3) uint8 RGB."""
     base, second = (_cloth_colour(rng).astype(np.float32) for _ in range(2))
-    y, x = np.mgrid[:size_px, :size_px] / size_px
+    y, x = np.mgrid[:CLOTH_PX, :CLOTH_PX] / CLOTH_PX
     stripes = rng.integers(1, 5)
     share = rng.uniform(0.15, 0.6)
     along, around = (x * stripes * 2) % 1 < share, (y * stripes) % 1 < share
     kind = rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])
     mix = [np.zeros_like(x), along * 1.0, around * 1.0, (along * 1.0 + around) / 2][kind]
-    cells = size_px // int(rng.choice([2, 4, 8]))
-    weave = cv2.resize(rng.normal(0, 1, (cells, cells)), (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    cells = CLOTH_PX // int(rng.choice([2, 4, 8]))
+    weave = cv2.resize(rng.normal(0, 1, (cells, cells)), (CLOTH_PX, CLOTH_PX), interpolation=cv2.INTER_LINEAR)
     colour = (base + (second - base) * mix[..., None]) * (1 + rng.uniform(0.02, 0.10) * weave[..., None])
     return np.clip(colour, 0, 255).astype(np.uint8)

@@ -69,17 +69,15 @@ def sample_scene(
     look_name: Look | None = None,
     cameras: int = 1,
     split: Split = "train",
-    hands: int | None = None,
 ) -> Scene:
     """Scene `index` of a seed, a pure function of its arguments.
 
     look_name: one of LOOKS, or any. cameras: 1 gives one picture-like view, more a rig round the hands.
-    hands: 1, 2, or any number of the two.
     """
     rng = np.random.default_rng([seed, index, cameras, people.SPLIT_NUMBER[split]])
     style = look_name or LOOKS[int(rng.choice(len(LOOKS), p=LOOK_SHARES))]
     # Studio sessions are mostly of two hands that clasp or pray, as in InterHand2.6M.
-    both = hands == 2 if hands else bool(rng.random() < (0.75 if style == "studio" else 0.45))
+    both = bool(rng.random() < (0.75 if style == "studio" else 0.45))
     pair = people.sample_hands(rng, split, both)
     posed = _raised(rng, pair, style)
     outfit = staging.random_outfit(rng, pair.skin)

@@ -32,6 +32,7 @@ def _joint_depths_mm() -> F32:
 
 
 JOINT_DEPTH_MM: Final = _joint_depths_mm()
+BOX_MARGIN: Final = 0.15
 _AVERAGE_PALM_MM: Final = 92.0  # wrist to middle knuckle
 
 
@@ -102,14 +103,14 @@ def view_truth(rendered: Rendered, camera: Camera, points_world_mm: F64, normals
     )
 
 
-def boxes_px(points_px: F32, margin: float = 0.15) -> F32:
-    """Box round each hand's points, wider by a share of its longest side: (170, 2) -> (2, 4), NaN where absent."""
+def boxes_px(points_px: F32) -> F32:
+    """Box round each hand's points, wider by BOX_MARGIN of its longest side: (170, 2) -> (2, 4), NaN where absent."""
     boxes = np.full((N_HANDS, 4), np.nan, np.float32)
     for hand in range(N_HANDS):
         points = points_px.reshape(N_POINTS, 2)[hand_slice(hand)]
         points = points[np.isfinite(points).all(1)]
         if len(points):
             low, high = points.min(0), points.max(0)
-            pad = margin * (high - low).max()
+            pad = BOX_MARGIN * (high - low).max()
             boxes[hand] = *(low - pad), *(high + pad)
     return boxes

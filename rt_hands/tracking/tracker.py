@@ -12,7 +12,6 @@ from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
 from rt_hands.tracking.crops import crop_round, crops_beside, extent_of, fine_search_crops, search_crops
-from rt_hands.tracking.one_euro import Smoothing
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Spot,
@@ -67,18 +66,10 @@ class Tracker:
     to crop. Times are in ns: frame rates may vary.
     """
 
-    def __init__(
-        self,
-        limits: Thresholds | None = None,
-        timing: Timing | None = None,
-        smoothing: Smoothing | None = None,
-    ) -> None:
-        self.limits = limits or Thresholds()
-        self.timing = timing or Timing()
+    def __init__(self) -> None:
+        self.limits, self.timing = Thresholds(), Timing()
         self.smooth = True
         self._tracks = [Track(), Track()]
-        for track in self._tracks:
-            track.filter.smoothing = smoothing or Smoothing()
         self._crops: dict[int, Crop] = {}
         self._hints: list[NDArray[np.float32]] = []
         self._searches = 0

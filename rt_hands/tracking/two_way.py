@@ -15,6 +15,10 @@ SIGMA_MS = 55.0
 in 0.6 s; 70 ms would leave 0.89 at rest but 1.41 there."""
 REACH = 3.0
 """In sigmas; beyond it the weights are under 1 %."""
+LONGEST_STEP_MS = 200.0
+"""A longer step between two moments parts the past from the future."""
+FILLED_SCORE = 0.5
+"""Score of a point that was filled in, as a share of the lower one beside the gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,10 @@ class HandPath:
     filled: NDArray[np.bool_]
 
 
-def fill_gaps(path: HandPath, longest_ms: float, filled_score: float = 0.5) -> HandPath:
+def fill_gaps(path: HandPath, longest_ms: float) -> HandPath:
     """Straight lines through absences no longer than longest_ms between two moments; marked in `filled`.
 
-    A point is filled where it is known on both sides; its score is filled_score of the lower one. Absences at the ends
+    A point is filled where it is known on both sides; its score is FILLED_SCORE of the lower one. Absences at the ends
     and longer ones stay.
     """
     points, score = path.points.copy(), path.score.copy()
@@ -47,22 +51,22 @@ def fill_gaps(path: HandPath, longest_ms: float, filled_score: float = 0.5) -> H
         inside = slice(before + 1, after)
         share = ((path.t_ns[inside] - path.t_ns[before]) / span_ns)[:, None, None]
         points[inside] = (1 - share) * points[before] + share * points[after]
-        lower = filled_score * np.minimum(score[before], score[after])
+        lower = FILLED_SCORE * np.minimum(score[before], score[after])
         score[inside] = np.where(np.isfinite(points[inside, :, 0]), lower, 0)
         present[inside] = filled[inside] = True
     return replace(path, points=points, score=score, present=present, filled=filled)
 
 
-def smooth_two_way(path: HandPath, sigma_ms: float = SIGMA_MS, longest_step_ms: float = 200.0) -> HandPath:
+def smooth_two_way(path: HandPath) -> HandPath:
     """A parabola in time fitted round each moment, past and future weighted by a Gaussian: no lag, any frame rate.
 
-    (Savitzky and Golay 1964, for uneven times.) A step longer than longest_step_ms, or points that come or go, part the
+    (Savitzky and Golay 1964, for uneven times.) A step longer than LONGEST_STEP_MS, or points that come or go, part the
     past from the future.
     """
     points = path.points.copy()
-    for first, end in _runs(path, longest_step_ms):
+    for first, end in _runs(path):
         there = np.isfinite(path.points[first, :, 0])
-        values, t_sigmas = path.points[first:end, there], path.t_ns[first:end] / (sigma_ms * 1e6)
+        values, t_sigmas = path.points[first:end, there], path.t_ns[first:end] / (SIGMA_MS * 1e6)
         lows = np.searchsorted(t_sigmas, t_sigmas - REACH)
         highs = np.searchsorted(t_sigmas, t_sigmas + REACH, side="right")
         for i, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
@@ -79,10 +83,10 @@ def _parabola_weights(t_sigmas: Points) -> Points:
     return np.asarray(np.linalg.solve(powers.T @ weighted, weighted.T)[0], np.float64)
 
 
-def _runs(path: HandPath, longest_step_ms: float) -> Iterator[tuple[int, int]]:
+def _runs(path: HandPath) -> Iterator[tuple[int, int]]:
     """(first, end) of moments in a row with the same points known."""
     there = np.isfinite(path.points[..., 0])
-    breaks = (there[1:] != there[:-1]).any(1) | (np.diff(path.t_ns) > longest_step_ms * 1e6)
+    breaks = (there[1:] != there[:-1]).any(1) | (np.diff(path.t_ns) > LONGEST_STEP_MS * 1e6)
     edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(path.t_ns)]
     for first, end in pairwise(edges):
         if end > first and there[first].any():

@@ -24,6 +24,8 @@ N_MAPS = N_POINTS + 1
 INNER_PX = 360
 OUT_CELLS = 45
 STRIDE = 8
+LIGHT_CHANNELS = 128
+STAGES = 3  # that refine the maps, `LightStages` and `RefiningStages` alike
 Name = Literal["cpm6", "cpm3", "light", "wide", "hand", "resnet34"]
 
 
@@ -111,12 +113,13 @@ class OriginalCpm(nn.Module):
 class LightStages(nn.Module):
     """Belief maps refined in three light stages: features (B, C, n, n) -> three of (B, 171, n, n)."""
 
-    def __init__(self, channels: int = 128, stages: int = 3, kernel: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        first = [Separable(channels, channels, kernel) for _ in range(2)]
+        channels = LIGHT_CHANNELS
+        first = [Separable(channels, channels) for _ in range(2)]
         self.stages = nn.ModuleList([nn.Sequential(*first, conv(channels, N_MAPS, 1))])
-        for _ in range(stages - 1):
-            body = [Separable(channels, channels, kernel) for _ in range(4)]
+        for _ in range(STAGES - 1):
+            body = [Separable(channels, channels) for _ in range(4)]
             self.stages.append(
                 nn.Sequential(Point(channels + N_MAPS, channels), *body, conv(channels, N_MAPS, 1))
             )
@@ -145,9 +148,9 @@ class LightCpm(nn.Module):
         for out, stride in plan:
             layers.append(Separable(inp, out, 3, stride))
             inp = out
-        self.body = nn.Sequential(*layers, Separable(inp, 128))
+        self.body = nn.Sequential(*layers, Separable(inp, LIGHT_CHANNELS))
         self.stages = LightStages()
-        self.presence = Presence(128)
+        self.presence = Presence(LIGHT_CHANNELS)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.body(self.stem(x))
@@ -160,10 +163,10 @@ class RefiningStages(nn.Module):
     The last layers start at zero, so an untrained network gives the prior itself.
     """
 
-    def __init__(self, channels: int, stages: int = 3) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.8))
-        sizes = [(channels + N_HANDS * N_JOINTS, 2)] + [(channels + N_MAPS, 4)] * (stages - 1)
+        sizes = [(channels + N_HANDS * N_JOINTS, 2)] + [(channels + N_MAPS, 4)] * (STAGES - 1)
         self.stages = nn.ModuleList()
         for inp, count in sizes:
             last = conv(channels, N_MAPS, 1)

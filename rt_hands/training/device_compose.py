@@ -35,11 +35,10 @@ from rt_hands.training.device_warp import (
     zoomed,
 )
 from rt_hands.training.loader import PAIR_SHARE, Mix, picture_odds
-from rt_hands.training.pictures import Picture
+from rt_hands.training.pictures import BACKGROUND_PX, Picture
 from rt_hands.training.targets import Batch
 
 LONGEST_PX = 384  # of cut-outs: sprites have 320, real pictures 384 and less
-BACKGROUND_PX = 640
 AT_ONCE = 4  # batches composed together: it takes 2000 small steps, whatever the size
 EDGE_PX = 4  # pieces keep off the edges of pictures, whose smaller copies mix with the nothing beyond
 PIECE, TINY_PIECE = 0.25, 0.08  # the smallest side of a piece, as a share of its background's shorter side

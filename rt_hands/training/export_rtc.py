@@ -68,13 +68,13 @@ def export_network(
     return float(np.abs(whole["surface"] - halved["surface"]).max())
 
 
-def export_run(trainer: Trainer, test: Pool, folder: Path | None = None) -> Path:
-    """Export a finished run into `folder` (the run's own by default) with its model card; returns the .onnx.
+def export_run(trainer: Trainer, test: Pool) -> Path:
+    """Export a finished run into its own folder with its model card; returns the .onnx.
 
     test: hands of people and poses unseen in training, for the card's figures.
     """
     config = trainer.config
-    path = (folder or config.out) / f"{config.name or config.kind}.onnx"
+    path = config.out / f"{config.name or config.kind}.onnx"
     v, half = trainer.validation, config.kind == "rtc2"
     difference = export_network(trainer.module.net, v.joints, v.valid, path, config.normalise, half)
     facts = {

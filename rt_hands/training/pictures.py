@@ -15,6 +15,7 @@ from rt_hands.evaluation.labels import is_trusted, read_labels, real_folder, usu
 from rt_hands.layout import HANDS, N_HAND, N_HANDS, N_JOINTS
 
 Image = NDArray[np.uint8]
+BACKGROUND_PX = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,15 @@ def load_real(
     return [_picture(label, folder, dense or {}) for label in labels if is_trusted(label, usual)]
 
 
-def load_backgrounds(longest_px: int = 640) -> list[Image]:
-    """Backgrounds without hands, RGB, shrunk to `longest_px`."""
+def load_backgrounds() -> list[Image]:
+    """Backgrounds without hands, RGB, shrunk to BACKGROUND_PX."""
     images = []
     for path in sorted((real_folder().parent / "backgrounds").glob("*.jpg")):
         image = cv2.imread(str(path))
         if image is None:
             raise InvalidInput(f"{path.name} is not a picture that OpenCV can read.")
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        scale = min(1.0, longest_px / max(image.shape[:2]))
+        scale = min(1.0, BACKGROUND_PX / max(image.shape[:2]))
         images.append(
             np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         )

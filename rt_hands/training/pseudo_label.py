@@ -30,6 +30,7 @@ from rt_hands.training.dense_fit import dense_points
 from rt_hands.training.pictures import Picture
 
 DENSE_TRUST = 0.6  # a skin point from a single picture is never as sure as a joint the teacher saw
+BOX_SHARE = 0.6
 RIG_RESIDUAL = 0.06  # of the hand's box in a view: beyond it the view's picture is left out
 
 
@@ -196,11 +197,11 @@ def run_real(options: Options) -> None:
 # --- several views -------------------------------------------------------------------------------------------
 
 
-def square_round(points_px: NDArray[np.floating], share: float = 0.6) -> tuple[int, int, int]:
-    """Left, top and side of a square in which the points' box takes `share` of the side."""
+def square_round(points_px: NDArray[np.floating]) -> tuple[int, int, int]:
+    """Left, top and side of a square in which the points' box takes BOX_SHARE of the side."""
     finite = points_px[np.isfinite(points_px[:, 0])]
     low, high = finite.min(0), finite.max(0)
-    side = round(float((high - low).max()) / share)
+    side = round(float((high - low).max()) / BOX_SHARE)
     left, top = ((low + high) / 2 - side / 2).round().astype(int)
     return int(left), int(top), side
 

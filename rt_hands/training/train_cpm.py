@@ -44,6 +44,7 @@ from rt_hands.training.targets import JOINT_WEIGHT, Batch, cpm_loss, joint_loss
 from rt_hands.training.trunk import load_tflite, read_tflite_heads
 from rt_hands.training.validate import Validation
 
+WARM_UP = 0.03  # of the run
 FROZEN_BLOCKS = 2  # of the hand trunk: edges and blobs at stride 4 need no training and cost most
 
 
@@ -130,11 +131,11 @@ def optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=0.01, fused=True)
 
 
-def rate(progress: float, warmup: float = 0.03) -> float:
+def rate(progress: float) -> float:
     """Learning rate over its peak: a short ramp, then half a cosine to 2 %."""
-    if progress < warmup:
-        return max(0.02, progress / warmup)
-    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (progress - warmup) / (1 - warmup))))
+    if progress < WARM_UP:
+        return max(0.02, progress / WARM_UP)
+    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (progress - WARM_UP) / (1 - WARM_UP))))
 
 
 def resnet_loss(points: Tensor, presence: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -23,6 +23,8 @@ from rt_hands.training.pictures import Picture, load_real
 Image = NDArray[np.uint8]
 PICTURE_PX = 368
 TILE_PX = 184
+SEED = 1
+TILES, TILES_ACROSS = 40, 10
 
 
 def letterbox(
@@ -41,9 +43,9 @@ def letterbox(
 class Validation:
     """A fixed spread of val pictures, kept small so that it costs seconds."""
 
-    def __init__(self, count: int, seed: int = 1) -> None:
+    def __init__(self, count: int) -> None:
         pictures = load_real("val") if count else []
-        chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
+        chosen = np.random.default_rng(SEED).permutation(len(pictures))[:count]
         kept: list[Picture] = [pictures[i] for i in chosen]
         squares = [letterbox(p.image_rgb(), p.points_px) for p in kept]
         self.images = np.array([s[0] for s in squares]).reshape(-1, PICTURE_PX, PICTURE_PX, 3)
@@ -86,13 +88,13 @@ class Validation:
             "peak": float(joints[there][..., 2].mean()),
         }
 
-    def overlay(self, path: Path, count: int = 40, across: int = 10) -> None:
+    def overlay(self, path: Path) -> None:
         """A contact sheet of predictions: the hands whose presence is above one half."""
         tiles = []
-        for image, points, presence in zip(self.images[:count], self.points, self.presence, strict=False):
+        for image, points, presence in zip(self.images[:TILES], self.points, self.presence, strict=False):
             there = np.repeat(presence > 0.5, N_HAND)
             tiles.append(
                 tile(image[..., ::-1], np.where(there[:, None], points[:, :2], np.nan), side=TILE_PX)
             )
         if tiles:
-            cv2.imwrite(str(path), sheet(tiles, across))
+            cv2.imwrite(str(path), sheet(tiles, TILES_ACROSS))
