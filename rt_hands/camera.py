@@ -5,7 +5,6 @@ OpenCV conventions: x_cam = R x_world + t, +z forward, pixel centre at (0, 0), d
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,12 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rt_hands import _core
 from rt_hands.errors import InvalidInput
-from rt_hands.paths import write_atomically
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from rt_hands.paths import read_toml, write_atomically
 
 SCHEMA_VERSION = 1
 SAME_SHAPE = 0.01
@@ -322,12 +316,7 @@ class Rig:
     def load(path: str | Path) -> Rig:
         """Read a rig's TOML file. Raises InvalidInput that names the file, the camera and the field."""
         path = Path(path)
-        try:
-            data = tomllib.loads(path.read_bytes().decode())
-        except OSError as error:
-            raise InvalidInput(f"Can't read rig file '{path}': {error.strerror}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"Rig file '{path}' is not valid TOML: {error}.") from None
+        data = read_toml(path, "rig file")
         try:
             return _from_tables(data)
         except InvalidInput as error:

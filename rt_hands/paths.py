@@ -6,8 +6,10 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rt_hands.errors import InvalidInput
 
@@ -67,6 +69,25 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     # Numbers are every second part, compared as digits: int() takes no long ones, and no superscripts.
     parts = [part.lstrip("0") if i % 2 else part for i, part in enumerate(texts_and_numbers)]
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)]
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table of a TOML text. Raises ValueError, or RecursionError where it is nested too deep."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The table of a TOML file. what: its name in errors, as `rig file`. Raises InvalidInput that names the file."""
+    try:
+        return parse_toml(path.read_bytes().decode())
+    except OSError as error:
+        raise InvalidInput(f"Can't read {what} '{path}': {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what.capitalize()} '{path}' is not valid TOML: {error}.") from None
 
 
 def write_figures(path: Path, figures: object) -> None:

@@ -126,7 +126,7 @@ def some_parts():
     run = {"source": "sample", "name": "onnxruntime float32", "hands": 2.0, "frame_ms": [1.0, 2.0, 3.0]}
     return {
         "core": {
-            "machine": {"processor": "made up"},
+            "machine": {"processor": "made up", "load_1min": None},
             "project": {"views_1": {"ours, float32": timing, "torch": slow}, "views_8": {"torch": slow}},
         },
         "live": {
@@ -201,7 +201,7 @@ def test_calls_take_turns_and_become_json(tmp_path):
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     timings = interleave(calls, 0.01, most_runs=10)
     assert all({*order[i:][:2]} == {"a", "b"} for i in (-6, -4, -2)) and timings["a"].runs == 9
-    write_json(tmp_path / "t.json", {"machine": 1}, {"part": timings, "rows": [{"x": 1}]})
+    write_json(tmp_path / "t.json", {"machine": 1}, {"part": timings, "rows": [{"x": 1, "y": float("nan")}]})
     kept = json.loads((tmp_path / "t.json").read_text())
-    assert kept["part"]["a"]["runs"] == 9 and kept["rows"] == [{"x": 1}]
+    assert kept["part"]["a"]["runs"] == 9 and kept["rows"] == [{"x": 1, "y": None}]
     assert timings["b"].min_us <= timings["b"].p50_us <= timings["b"].max_us

@@ -160,6 +160,7 @@ def _edit(path: Path, old: str, new: str) -> None:
         ("[cameras.cam_1]", "[cameras.cam_1]\nfisheye = true", "Camera 'cam_1': fisheye"),
         ("K = [", "K = [[1.0], ", "Camera 'cam_0': K"),
         ("[cameras.cam_0]", "[cameras.cam_0", "not valid TOML"),
+        ("[cameras.cam_0]", f"x = {5000 * '['}", "not valid TOML"),
     ],
 )
 def test_bad_files_name_file_camera_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:

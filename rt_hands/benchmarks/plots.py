@@ -170,7 +170,7 @@ def found(part: Mapping[str, Any], path: Path) -> bool:
     figure, axes = _axes(2, width=10.0, height=0.9 + 0.7 * len(names))
     for axis, key, scale in ((axes[0], "found_percent", 1.0), (axes[1], "cpu_s", 1e3)):
         for i, finder in enumerate(finders):
-            values = {row["clip"]: scale * row[key] for row in rows if row["finder"] == finder}
+            values = {row["clip"]: scale * (row[key] or 0) for row in rows if row["finder"] == finder}
             at = np.arange(len(names)) + 0.8 * (i / len(finders) - 0.4)
             bars = axis.barh(at, [values.get(n, 0) for n in names], 0.75 / len(finders), color=COLOURS[i % 6])
             axis.bar_label(bars, fmt="%.0f", fontsize=7)

@@ -119,9 +119,8 @@ def machine_of(parts: Mapping[str, Any]) -> dict[str, Any]:
     for header in headers.values():
         known = {**header, **known}
     known.pop("load_1min", None)
-    loads = [
-        f"{name} {h['load_1min']:.1f}" for name, h in headers.items() if name != "runs" and "load_1min" in h
-    ]
+    told = {name: h["load_1min"] for name, h in headers.items() if name != "runs" and "load_1min" in h}
+    loads = [f"{name} {load:.1f}" for name, load in told.items() if load is not None]
     return known | ({"load when a part began": ", ".join(loads)} if loads else {})
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 import rt_hands
+from rt_hands.paths import write_figures
 
 PACKAGES: Final = (
     "onnxruntime",
@@ -137,17 +137,11 @@ def print_machine() -> dict[str, object]:
 
 
 def write_json(path: str | Path, header: Mapping[str, object], parts: Mapping[str, object]) -> None:
-    """Write the header and every part (tables, or lists of rows); a `Timing` becomes its fields."""
+    """Write the header and every part (tables, lists of rows), see `write_figures`; a `Timing` becomes its fields."""
 
     def plain(value: object) -> object:
-        if isinstance(value, Timing):
-            return asdict(value)
         if isinstance(value, Mapping):
             return {key: plain(entry) for key, entry in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return [plain(entry) for entry in value]
-        return value
+        return asdict(value) if isinstance(value, Timing) else value
 
-    Path(path).write_text(
-        json.dumps({"machine": plain(header), **{k: plain(v) for k, v in parts.items()}}, indent=1)
-    )
+    write_figures(Path(path), {"machine": header, **{name: plain(part) for name, part in parts.items()}})

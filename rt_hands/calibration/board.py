@@ -6,7 +6,6 @@ unknown: detection tries both and stores the one that fits. Boards with an odd n
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
-from rt_hands.paths import write_atomically
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from rt_hands.paths import read_toml, write_atomically
 
 _CM_PER = {"cm": 1.0, "inch": 2.54, "mm": 0.1}
 
@@ -122,12 +116,7 @@ class Board:
     def load(path: str | Path) -> Board:
         """Read board.toml, or Caliscope's charuco.toml. Raises InvalidInput that names the file."""
         path = Path(path)
-        try:
-            data = tomllib.loads(path.read_bytes().decode())
-        except OSError as error:
-            raise InvalidInput(f"Can't read board file '{path}': {error.strerror}.") from None
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"Board file '{path}' is not valid TOML: {error}.") from None
+        data = read_toml(path, "board file")
         try:
             return _from_caliscope(data) if "aruco_scale" in data else _from_table(data)
         except InvalidInput as error:

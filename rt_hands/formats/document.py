@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from rt_hands.errors import InvalidInput
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from rt_hands.paths import parse_toml
 
 Kind = Literal["json", "toml", "yaml"]
 MAX_BYTES = 32_000_000  # the InterHand2.6M camera file of all captures is about 4 MB
@@ -58,7 +53,7 @@ def _yaml(text: str) -> Any:
     return yaml.load(re.sub(r"\A%YAML[^\n]*\n", "", text), Loader=yaml.BaseLoader)
 
 
-_PARSERS: dict[Kind, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": _yaml}
+_PARSERS: dict[Kind, Callable[[str], Any]] = {"json": json.loads, "toml": parse_toml, "yaml": _yaml}
 _SUFFIXES: dict[str, Kind] = {".json": "json", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml"}
 ENDINGS = tuple(_SUFFIXES)
 

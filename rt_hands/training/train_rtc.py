@@ -25,6 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.layout import N_JOINTS
+from rt_hands.training import checkpoint
 from rt_hands.training.rtc_data import Batch, Pool, Sampler, Spoil, draw_pool, make_batch
 from rt_hands.training.rtc_networks import RtcBones, RtcKind, build
 
@@ -162,14 +163,14 @@ class Trainer:
         """Write the checkpoint, whole or not at all."""
         if self.rank != 0:
             return
-        self.config.out.mkdir(parents=True, exist_ok=True)
-        state = {
-            "identity": _identity(self.config), "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds,
-        }  # fmt: skip
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint)
+        checkpoint.save(
+            self.checkpoint,
+            identity=_identity(self.config),
+            module=self.module.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            step=self.step,
+            seconds=self.seconds,
+        )
 
     def _batch(self, step: int) -> Batch:
         rng = np.random.default_rng((self.config.seed, step, self.rank))

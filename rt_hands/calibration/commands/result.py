@@ -64,7 +64,7 @@ def judge(
     return Outcome(Verdict(second.reasons, first.warnings + second.warnings), cal)
 
 
-def figures(outcome: Outcome) -> dict[str, Any]:
+def _figures(outcome: Outcome) -> dict[str, Any]:
     """What is known about the calibration, for calibration.json."""
     verdict, cal = outcome.verdict, outcome.calibration
     base: dict[str, Any] = {
@@ -76,8 +76,8 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         return base
     return base | {
         "held_out": {
-            "rms_px": _number(cal.held.rms_px),
-            "rms_mm": _number(cal.held.rms_mm),
+            "rms_px": cal.held.rms_px,
+            "rms_mm": cal.held.rms_mm,
             "corners": cal.held.corners,
             "sets": cal.held.sets,
         },
@@ -90,11 +90,6 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "board_aspect": cal.board.aspect,
         "legacy_pattern": cal.board.legacy_pattern,
     }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if np.isfinite(value) else None
 
 
 def check_new(folder: Path) -> None:
@@ -127,7 +122,7 @@ def write(folder: Path, seen: Observations, outcome: Outcome, *, force: bool) ->
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "calibration.png", folder / "calibration.json"]
     save_report(written[0], seen, outcome.verdict, outcome.calibration)
-    write_figures(written[1], figures(outcome))
+    write_figures(written[1], _figures(outcome))
     cal = outcome.calibration
     if cal is not None and (outcome.verdict.accepted or force):
         cal.rig.save(folder / "rig.toml")
