@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: the stand-in network, written once."""
+"""Fixtures that several test files share; what takes long is made once."""
 
 from __future__ import annotations
 
@@ -43,6 +43,35 @@ def standin_cpm(standin_path):
     cpm = Cpm.load(str(standin_path), "onnxruntime", threads=1)
     yield cpm
     cpm.close()
+
+
+@pytest.fixture
+def results(standin_cpm):
+    """A pipeline over six painted pictures, and what it found in them."""
+    from painted import Painted
+
+    from rt_hands.pipeline import Pipeline
+
+    pipeline = Pipeline(Painted(6), standin_cpm)
+    return pipeline, list(pipeline)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The user's cache in a folder of the test's own; gives that of TensorRT's plans in it."""
+    monkeypatch.setenv("RT_HANDS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tensorrt"
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory):
+    """The CUDA kernels, compiled once for the CPU."""
+    from cuda_twins import compile_for_cpu
+
+    run = compile_for_cpu(tmp_path_factory.mktemp("cuda"))
+    if run is None:
+        pytest.skip("The kernels run on the CPU by way of g++, which is not here.")
+    return run
 
 
 @pytest.fixture(scope="session")

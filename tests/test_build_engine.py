@@ -22,11 +22,7 @@ from rt_hands.inference.tensorrt.engine import Runtime  # noqa: E402
 from rt_hands.inference.tensorrt.onnx_types import to_signed, with_types  # noqa: E402
 from rt_hands.inference.tensorrt.parity import compare, latency_ms  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RT_HANDS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "tensorrt"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

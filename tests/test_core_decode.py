@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import reference
@@ -15,14 +13,6 @@ from rt_hands import _core
 
 METHODS = ["mean5x5", "mean5x5_sub", "squares9x9", "log_parabola"]
 LEVELS = _core.simd_levels()
-
-
-@pytest.fixture(params=LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.simd_level()
-    _core.set_simd_level(request.param)
-    yield request.param
-    _core.set_simd_level(before)
 
 
 def gaussian_maps(

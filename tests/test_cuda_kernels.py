@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cuda_twins import CROP_DTYPE, REPOSITORY, address, compile_for_cpu, crop_rgb, decode
+from cuda_twins import CROP_DTYPE, REPOSITORY, address, crop_rgb, decode
 
 from rt_hands import _core
 from rt_hands.inference.preprocess import PEAK_METHOD, Crop, fill_input
 from rt_hands.inference.tensorrt.kernels import Kernels, describe_crop, visible_rect
 
-WANTED = {75, 80, 86, 89, 90, 120}
+WANTED = {75, 80, 86, 89, 90, 100, 120}
 HALF = {"float32": np.float32, "float16": np.float16}
 
 
@@ -30,14 +30,6 @@ def _compiler():
 
 
 COMPILER = _compiler()
-
-
-@pytest.fixture(scope="module")
-def launch(tmp_path_factory):
-    run = compile_for_cpu(tmp_path_factory.mktemp("cuda"))
-    if run is None:
-        pytest.skip("The kernels run on the CPU by way of g++, which is not here.")
-    return run
 
 
 def smooth_picture(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from rt_hands.training import device_compose  # noqa: E402
 from rt_hands.training.compose import HIDDEN_WEIGHT, Sprite  # noqa: E402
-from rt_hands.training.device_compose import Bank, DeviceStream  # noqa: E402
+from rt_hands.training.device_compose import DeviceStream  # noqa: E402
 from rt_hands.training.loader import PAIR_SHARE, Mix  # noqa: E402
 from rt_hands.training.pictures import Picture  # noqa: E402
 
@@ -56,10 +56,6 @@ def picture(side: int = 120, half: int = 30) -> Picture:
     trust = np.zeros((2, 85), np.float32)
     trust[0, :21] = 1
     return Picture(packed.ravel(), where, trust, np.array([True, False]), "made/x.png")
-
-
-def black_bank() -> Bank:
-    return device_compose.background_stack([np.zeros((64, 48, 3), np.uint8)], CPU)
 
 
 def stream(

@@ -256,6 +256,7 @@ def test_empty_file_closes(tmp_path):
     file = VideoFile(tmp_path / "o.mp4")
     file.close()
     file.close()
+    assert file.frames == 0 and (tmp_path / "o.mp4").is_file()
 
 
 # --- is there a display ------------------------------------------------------------------------------------

@@ -15,15 +15,8 @@ from rt_hands import live
 from rt_hands.display.view import ViewOptions
 from rt_hands.display.window import Window
 from rt_hands.errors import SourceError
-from rt_hands.pipeline import Pipeline
 from rt_hands.session import Session
 from rt_hands.types import FrameSet
-
-
-@pytest.fixture
-def results(standin_cpm):
-    pipeline = Pipeline(Painted(6), standin_cpm)
-    return pipeline, list(pipeline)
 
 
 def test_keys_change_what_is_shown(results, monkeypatch, tmp_path):

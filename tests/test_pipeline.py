@@ -26,12 +26,6 @@ from rt_hands.tracking.tracker import Tracked
 from rt_hands.types import Frame, FrameSet, Hands2D
 
 
-@pytest.fixture
-def results(standin_cpm):
-    pipeline = Pipeline(Painted(6), standin_cpm)
-    return pipeline, list(pipeline)
-
-
 def test_all_views_are_one_engine_call(standin_cpm, monkeypatch):
     batches = []
     call = type(standin_cpm).__call__

@@ -17,7 +17,7 @@ from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Tracker
 
 STEP_NS = 33_333_333
-SEEN, HELD, LOST = State.SEEN, State.HELD, State.LOST
+SEEN, LOST = State.SEEN, State.LOST
 
 
 def sighting(

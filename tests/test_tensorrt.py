@@ -22,11 +22,7 @@ from rt_hands.inference.tensorrt.onnx_types import with_types  # noqa: E402
 from rt_hands.inference.tensorrt.owner import Owner  # noqa: E402
 from rt_hands.inference.tensorrt.reader import CropReader  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RT_HANDS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "tensorrt"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

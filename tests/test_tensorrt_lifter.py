@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_twins import address, compile_for_cpu
+from cuda_twins import address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lift import as_hands, hands_mm, ring_rig, views_of
@@ -22,14 +22,6 @@ from rt_hands.lifting.lift import lift
 from rt_hands.lifting.rtc import MIN_VALID_JOINTS, Rtc
 from rt_hands.paths import weights_dir
 from rt_hands.pipeline import Pipeline
-
-
-@pytest.fixture(scope="module")
-def launch(tmp_path_factory):
-    run = compile_for_cpu(tmp_path_factory.mktemp("cuda"))
-    if run is None:
-        pytest.skip("The kernels run on the CPU by way of g++, which is not here.")
-    return run
 
 
 class HostKernels:

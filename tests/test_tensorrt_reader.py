@@ -10,7 +10,6 @@ import standin
 
 onnx = pytest.importorskip("onnx", reason="TensorRT plans are built by way of onnx (pip install onnx).")
 
-from cuda_twins import compile_for_cpu  # noqa: E402
 from fake_tensorrt import GPU, FakeTrt, NumpyDevice  # noqa: E402
 
 from rt_hands.errors import InvalidInput, MissingPart  # noqa: E402
@@ -21,26 +20,14 @@ from rt_hands.inference.tensorrt.engine import Runtime, TensorRtEngine  # noqa: 
 from rt_hands.inference.tensorrt.reader import CropReader, padded_batch  # noqa: E402
 from rt_hands.layout import NOT_GIVEN  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RT_HANDS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "tensorrt"
-
-
-@pytest.fixture(scope="module")
-def cpu_kernels(tmp_path_factory):
-    run = compile_for_cpu(tmp_path_factory.mktemp("cuda"))
-    if run is None:
-        pytest.skip("The kernels run on the CPU by way of g++, which is not here.")
-    return run
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(params=[False])
-def reader(request, standin_path, cpu_kernels, monkeypatch):
+def reader(request, standin_path, launch, monkeypatch):
     monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
     trt = FakeTrt()
-    runtime = Runtime(GPU, trt, lambda gpu: NumpyDevice(gpu, cpu_kernels))
+    runtime = Runtime(GPU, trt, lambda gpu: NumpyDevice(gpu, launch))
     engine = TensorRtEngine(
         standin_path, precision="float32", max_batch=2, use_graphs=request.param, runtime=runtime
     )
@@ -100,9 +87,9 @@ def test_calls_one_at_a_time_stay_with_one_slot_and_overlapped_ones_alternate(re
     assert all(a is not b for a, b in pairwise(used))
 
 
-def test_warm_up_prepares_what_the_first_frames_use(standin_path, cpu_kernels, monkeypatch):
+def test_warm_up_prepares_what_the_first_frames_use(standin_path, launch, monkeypatch):
     monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
-    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, cpu_kernels))
+    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, launch))
     cpm = Cpm(TensorRtEngine(standin_path, precision="float32", max_batch=4, runtime=runtime))
     cpm.warm_up((1, 4))
     slot = cpm._reader._all[0]
@@ -190,7 +177,7 @@ def test_kernels_that_do_not_load_leave_the_rest_usable(standin_path, monkeypatc
     cpm.close()
 
 
-def test_the_network_on_the_gpu_is_told_of_joints(standin_path, cpu_kernels, monkeypatch, tmp_path):
+def test_the_network_on_the_gpu_is_told_of_joints(standin_path, launch, monkeypatch, tmp_path):
     model = onnx.load(str(standin_path))
     for node in model.graph.node:
         node.output[:] = ["seen" if name == "presence" else name for name in node.output]
@@ -202,7 +189,7 @@ def test_the_network_on_the_gpu_is_told_of_joints(standin_path, cpu_kernels, mon
     )
     onnx.save(model, str(tmp_path / "echo.onnx"))
     monkeypatch.setattr(kernels, "fatbin", lambda name: name.encode())
-    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, cpu_kernels))
+    runtime = Runtime(GPU, FakeTrt(), lambda gpu: NumpyDevice(gpu, launch))
     engine = TensorRtEngine(tmp_path / "echo.onnx", precision="float32", max_batch=2, runtime=runtime)
     cpm, image = Cpm(engine), np.zeros((240, 320, 3), np.uint8)
     places = [np.full((2, 21, 2), 100.0 + 10 * i) for i in range(3)]
