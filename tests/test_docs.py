@@ -46,7 +46,6 @@ ONLY_HELP = {
     "rt_hands.build_engine": "a GPU; tests/test_build_engine.py runs it on a stand-in",
     "rt_hands.synth": "minutes; tests/test_synth_*.py run the parts",
     "rt_hands.training": "hours; tests/test_train_*.py run a few steps",
-    "rt_hands.lifting.shape_prior": "minutes of the data engine",
 }
 """By module, or package, of the command."""
 
@@ -74,7 +73,7 @@ def reason(command: str) -> str:
 
 def main_of(module: str):
     """`main` of a module, or of a package's __main__."""
-    if module.startswith(("rt_hands.synth", "rt_hands.training", "rt_hands.lifting.shape_prior")):
+    if module.startswith(("rt_hands.synth", "rt_hands.training")):
         for package in ("torch", "anny", "moderngl", "webdataset"):
             pytest.importorskip(package, reason=f"The data engine and training need {package}.")
     if (ROOT / module.replace(".", "/")).is_dir():
@@ -138,7 +137,19 @@ def undescribed(source: str) -> list[str]:
     return missing
 
 
-@pytest.mark.parametrize("folder", ["", "benchmarks", "evaluation", "formats", "training"])
+OPTIONS_IN = [
+    "",
+    "benchmarks",
+    "calibration/commands",
+    "capture",
+    "evaluation",
+    "formats",
+    "synth",
+    "training",
+]
+
+
+@pytest.mark.parametrize("folder", OPTIONS_IN)
 def test_every_option_has_its_line_of_help(folder):
     modules = sorted((ROOT / "rt_hands" / folder).glob("*.py"))
     missing = {path.name: undescribed(path.read_text(encoding="utf-8")) for path in modules}

@@ -115,7 +115,9 @@ class Options:
     n: int = 200
     """Pictures a process and way."""
     processes: int = 2
+    """How many render at the same time."""
     seed: int = 0
+    """Of the pictures."""
 
 
 def main(argv: Sequence[str]) -> int:

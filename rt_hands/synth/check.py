@@ -121,7 +121,9 @@ class Options:
     """Draw each surface point as a dot, find it by colour, and compare with the projected truth."""
 
     scenes: int = 200
+    """How many to compare."""
     seed: int = 0
+    """Of the scenes."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -29,11 +29,15 @@ class Options:
     out: Path
     """Folder of the parts."""
     count: int = 1_000_000
+    """How many samples the folder shall hold."""
     visibility: bool = True
     """Also say which surface points a rig of cameras sees; slower."""
     seed: int = 0
+    """Of the samples."""
     split: Split = "train"
+    """Of people and poses: train, val or test."""
     processes: int = 2
+    """How many share the work."""
 
 
 def _write_part(part: int, options: Options) -> None:

@@ -22,11 +22,15 @@ class Images:
     out: Path
     """Folder of the shards."""
     count: int = 1000
+    """How many pictures, or scenes of a rig, the folder shall hold."""
     look: Look | None = None
     """webcam, phone, desk, outdoors or studio; left out: all of them."""
     seed: int = 0
+    """Of the scenes."""
     split: Split = "train"
+    """Of people and poses: train, val or test."""
     processes: int = 2
+    """How many share the work."""
     first: int = 0
     """Index of the first picture: machines that share the work take different ones."""
 
@@ -36,6 +40,7 @@ class RigImages(Images):
     """Scenes seen by several cameras at once."""
 
     cameras: int = 4
+    """How many see each scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,17 @@ class InterHand:
     out: Path
     """Root folder: images/ and annotations/ go below it."""
     frames: int = 100
+    """Moments of the session."""
     cameras: int = 8
+    """How many see each moment."""
     frames_per_capture: int = 50
+    """Moments of a capture; each has a rig of its own."""
     seed: int = 0
+    """Of the moments and rigs."""
     split: Split = "train"
+    """Of people and poses: train, val or test."""
     processes: int = 2
+    """How many share the work."""
 
 
 def _write(options: Images, cameras: int) -> int:

@@ -25,8 +25,11 @@ class Options:
     hands: sprites.Hands = "one"
     """One right hand (its mirror image is a left one), or two hands together."""
     seed: int = 0
+    """Of the sprites."""
     split: Split = "train"
+    """Of people and poses: train, val or test."""
     processes: int = 2
+    """How many share the work."""
     first: int = 0
     """Index of the first sprite: machines that share the work take different ones."""
 

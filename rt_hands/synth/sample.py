@@ -203,6 +203,7 @@ class Options:
     out: Path | None = None
     """Folder; left out: the package's own."""
     frames: int = 120
+    """Pictures of each camera, 30 a second."""
     crf: int = 23
     """H.264 quality: lower is larger."""
 

@@ -35,12 +35,17 @@ class Options:
     look: Look | None = None
     """Of scenes: webcam, phone, desk, outdoors or studio; left out: all of them."""
     count: int = 100
+    """How many pictures."""
     columns: int = 10
+    """Pictures side by side."""
     cell_px: int = 160
+    """Longer side of a picture on the sheet."""
     points: bool = False
     """Draw the points: seen ones bright, hidden ones dark."""
     seed: int = 0
+    """Of the pictures."""
     split: Split = "train"
+    """Of people and poses: train, val or test."""
 
 
 def picture(options: Options, index: int) -> U8:

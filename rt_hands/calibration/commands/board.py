@@ -21,11 +21,15 @@ class MakeBoard:
     out: Path = Path("board")
     """Written as OUT.pdf, OUT.png and OUT.toml."""
     columns: int = 7
+    """Squares across."""
     rows: int = 5
+    """Squares down."""
     square_mm: float = 36.0
+    """Side of a square."""
     marker_mm: float | None = None
     """Three quarters of a square where left out."""
     dictionary: str = "DICT_4X4_50"
+    """Of the markers, by OpenCV's name."""
     inverted: bool = False
     """White on black."""
     legacy_pattern: bool = False

@@ -33,9 +33,13 @@ class CheckRig:
     board: Path
     """board.toml, or Caliscope's charuco.toml."""
     timestamps: Path | None = None
+    """CSV of grab times (camera, t_ns or frame_time); found by itself as timestamps.csv or frames.csv."""
     first: int = 0
+    """First set of pictures to use."""
     last: int | None = None
+    """First set no longer used."""
     max_spread_ms: float = 25.0
+    """Pictures of one set that were taken further apart are not put together."""
 
 
 def main(argv: Sequence[str]) -> int:
