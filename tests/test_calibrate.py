@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from board_scene import BoardRenderer, board_poses, example_rig
 
 from rt_hands import InvalidInput, Rig, SourceError
 from rt_hands.calibrate import main
@@ -29,7 +30,6 @@ from rt_hands.calibration.observations import (
     with_velocities,
 )
 from rt_hands.calibration.report import draw_report
-from rt_hands.calibration.scene import BoardRenderer, board_poses, example_rig
 from rt_hands.calibration.solve import calibrate
 from rt_hands.calibration.sources import Recording
 from rt_hands.errors import MissingPart

@@ -17,7 +17,7 @@ from rt_hands import InvalidInput
 from rt_hands.calibrate import main
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.collect import Collector
-from rt_hands.calibration.detection import Detector
+from rt_hands.calibration.detection import BoardDetector
 from rt_hands.calibration.print_board import PAGES_MM, dark_rects_mm, draw_page, page_mm, save_pdf, save_png
 
 EVEN = Board(4, 6, 30.0, 22.0)  # an even number of rows: the two layouts differ
@@ -42,7 +42,7 @@ def mm_on_page(board: Board, dpi: float) -> np.ndarray:
     ],
 )
 def test_every_printed_corner_is_found_at_true_scale(board: Board) -> None:
-    found = Detector(board)(draw_page(board, dpi=150))
+    found = BoardDetector(board)(draw_page(board, dpi=150))
     assert len(found.ids) == board.n_corners
     np.testing.assert_allclose(found.corners_px, mm_on_page(board, 150), atol=0.6)  # rounding to pixels: 0.5
     assert found.marker_ratio == pytest.approx(board.marker_mm / board.square_mm, rel=0.03)

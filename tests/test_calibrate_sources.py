@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from board_scene import example_rig
 from takes import COUNT
 
 from rt_hands import InvalidInput, Rig
@@ -18,7 +19,6 @@ from rt_hands.calibration.collect import Collector
 from rt_hands.calibration.commands.live import collect_live, hints_table
 from rt_hands.calibration.observations import Observations
 from rt_hands.calibration.print_board import draw_page
-from rt_hands.calibration.scene import example_rig
 from rt_hands.calibration.sources import Recording, read_times_s
 from rt_hands.capture.simulated import read_number
 from rt_hands.capture.source import Source

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from board_scene import BoardRenderer, board_poses
 
 from rt_hands.calibration.board import Board
 from rt_hands.calibration.collect import Collector
 from rt_hands.calibration.commands.result import judge, known_distances
 from rt_hands.calibration.observations import CameraCount, Observations
-from rt_hands.calibration.scene import BoardRenderer, board_poses
 from rt_hands.errors import InvalidInput
 
 pytest.importorskip("scipy", reason="scipy is not installed (pip install 'rt_hands[calibrate]')")

@@ -19,7 +19,8 @@ from rt_hands.capture import open_source
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import ImageSource, read_image
 from rt_hands.capture.paced import Played, ReadAhead
-from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
+from rt_hands.capture.session_files import SessionSource, is_session
+from rt_hands.capture.session_times import grab_times_ns
 from rt_hands.capture.source import Source
 from rt_hands.capture.video import VideoSource
 from rt_hands.errors import SourceError

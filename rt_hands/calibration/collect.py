@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rt_hands.calibration.board import Board
-from rt_hands.calibration.detection import Detection, Detector, looks_mirrored
+from rt_hands.calibration.detection import BoardDetector, Detection, looks_mirrored
 from rt_hands.calibration.observations import (
     CameraCount,
     Observations,
@@ -55,7 +55,7 @@ class Collector:
 
     def __init__(self, board: Board, one_clock: bool = True) -> None:
         self._one_clock = one_clock
-        self._detectors = [Detector(layout) for layout in board.layouts()]
+        self._detectors = [BoardDetector(layout) for layout in board.layouts()]
         self._lead = [0] * len(self._detectors)
         self._views: list[list[View]] = [[] for _ in self._detectors]
         self._tallies: dict[str, _Tally] = {}

@@ -45,7 +45,7 @@ def nothing(foreign: int = 0, *, misfit: bool = False) -> Detection:
     return Detection(np.zeros(0, np.int64), _NO_CORNERS, foreign, misfit=misfit)
 
 
-class Detector:
+class BoardDetector:
     """Finds one board, in one layout, in grey pictures."""
 
     def __init__(self, board: Board) -> None:
@@ -126,7 +126,7 @@ def _sides(quad: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1), np.float64)
 
 
-def looks_mirrored(detector: Detector, grey: NDArray[np.uint8]) -> bool:
+def looks_mirrored(detector: BoardDetector, grey: NDArray[np.uint8]) -> bool:
     """Whether the flipped picture shows the board and the picture itself does not."""
     if detector(grey).found:
         return False

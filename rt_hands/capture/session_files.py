@@ -18,7 +18,6 @@ from rt_hands.capture.session_info import TIME_BASE, SessionInfo
 from rt_hands.capture.session_times import (
     VideoTimes,
     first_grab_ns,
-    grab_times_ns,
     open_videos,
     session_times,
 )
@@ -28,7 +27,7 @@ from rt_hands.capture.video import decode, picture
 from rt_hands.errors import RECORDED, SourceError
 from rt_hands.types import Frame, FrameSet
 
-__all__ = ["SessionSource", "grab_times_ns", "is_session"]
+__all__ = ["SessionSource", "is_session"]
 NEAR_NS: Final = 500_000
 """A picture this near to a time is the one meant; cameras up to 1000 Hz."""
 LONGEST_STEP_NS: Final = (2**31 - 1_000_000) * 1000

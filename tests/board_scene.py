@@ -1,7 +1,6 @@
 """Rendered calibration sequences with known truth: every pixel's ray meets the board's plane, lens and all.
 
-Used by the tests and for trying a board and a rig before building them. Each pixel is the mean of SAMPLES x SAMPLES
-rays, then blur and noise of a webcam are added.
+Each pixel is the mean of SAMPLES x SAMPLES rays, then blur and noise of a webcam are added.
 """
 
 from __future__ import annotations
