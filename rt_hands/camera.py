@@ -259,9 +259,16 @@ class Rig:
 
     @cached_property
     def level(self) -> Rig:
-        """The rig as if all pictures were as wide as the widest, so that a pixel is worth the same in each."""
-        width = max(camera.size_px[0] for camera in self.cameras)
-        return Rig(tuple(_widened(camera, width) for camera in self.cameras))
+        """The rig as if all pictures were as large as the largest, so that a pixel is worth the same in each.
+
+        By their longer sides: a camera on its side has the pixels of one that is upright.
+        """
+        return Rig(tuple(_enlarged(camera, int(self.side_px)) for camera in self.cameras))
+
+    @property
+    def side_px(self) -> float:
+        """Longer side of the largest picture, of which limits in pixels are shares."""
+        return float(self.size_px.max())
 
     @cached_property
     def level_scale(self) -> NDArray[np.float64]:
@@ -269,7 +276,7 @@ class Rig:
         return self.level.size_px / self.size_px
 
     def levelled(self, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points (V, N, 2 or more: x, y) in the pixels of `level`: the same array where all are as wide."""
+        """Points (V, N, 2 or more: x, y) in the pixels of `level`: the same array where all are as large."""
         if (self.level_scale == 1).all():
             return points_px
         out = points_px.copy()
@@ -348,10 +355,12 @@ class Rig:
             raise InvalidInput(f"Rig file '{path}': {error}") from None
 
 
-def _widened(camera: Camera, width: int) -> Camera:
-    if camera.size_px[0] == width:
+def _enlarged(camera: Camera, side: int) -> Camera:
+    own = max(camera.size_px)
+    if own == side:
         return camera
-    return camera.resized((width, max(round(camera.size_px[1] * width / camera.size_px[0]), 1)))
+    width, height = (max(round(n * side / own), 1) for n in camera.size_px)
+    return camera.resized((width, height))
 
 
 def _to_table(camera: Camera) -> dict[str, Any]:

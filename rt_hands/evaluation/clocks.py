@@ -38,8 +38,8 @@ so that the coarse grid's rounding counts twice."""
 ROUNDS: Final = 4
 BLOCKS: Final = 4
 """Parts of the recording that each say their own offset: their spread is the uncertainty."""
-MOST_PX_OF_WIDTH: Final = 0.02
-"""Of the picture's width: misses beyond it are mistakes of the network, not clocks."""
+MOST_PX_OF_SIDE: Final = 0.02
+"""Of the picture's longer side: misses beyond it are mistakes of the network, not clocks."""
 NEAR_HAND: Final = 0.5
 """In hand sizes: joints further from where the rig draws them belong to another thing."""
 LEAST_MOMENTS: Final = 12
@@ -170,7 +170,7 @@ class _Cost:
     def __init__(self, rig: Rig, shifted: Mapping[str, NDArray[np.float64]]) -> None:
         self._rig = rig
         self._shifted = [shifted[c] for c in rig.ids]
-        self._most_px = MOST_PX_OF_WIDTH * float(rig.size_px[:, 0].max())
+        self._most_px = MOST_PX_OF_SIDE * rig.side_px
         # Joints that are known at every shift: else the best shift would be the one where few are left.
         self._known = [np.isfinite(points[..., 0]).all(0) for points in self._shifted]
 
