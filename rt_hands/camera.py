@@ -33,6 +33,9 @@ _ROTATION_TOLERANCE = (
     1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
 )
 
+_FREE_OF_K = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], bool)
+"""Entries of K that a camera chooses: the core has no skew."""
+
 
 def _numbers(camera: str, name: str, value: ArrayLike) -> NDArray[np.float64]:
     """A float64 array; text, ragged rows and whole numbers beyond a double raise InvalidInput."""
@@ -97,14 +100,13 @@ class Camera:
                 f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0."
             )
         k = _field(self.id, "K", self.K, (3, 3))
-        if (
-            k[0, 0] <= 0
-            or k[1, 1] <= 0
-            or not np.allclose(k[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]], (0, 0, 0, 0, 1))
-        ):
+        plain = np.where(_FREE_OF_K, k, np.eye(3))
+        if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k, plain):
             raise InvalidInput(
                 f"Camera '{self.id}': K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
             )
+        # Products and decompositions of matrices leave rounding where the core wants 0 and 1.
+        k = _field(self.id, "K", plain, (3, 3))
         pose = _numbers(self.id, "cam_from_world", self.cam_from_world)
         if pose.shape == (3, 4):
             pose = np.vstack([pose, (0, 0, 0, 1)])

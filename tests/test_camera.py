@@ -47,6 +47,17 @@ def test_project_agrees_with_opencv() -> None:
         )  # float32 output: half a unit is 6e-5 at 1280
 
 
+@pytest.mark.parametrize(("row", "column", "off"), [(0, 1, 2.3e-13), (1, 0, -1e-9), (2, 1, 1e-9), (2, 2, 1e-9)])
+def test_rounding_in_k_is_taken_off(row: int, column: int, off: float) -> None:
+    """As cv2.decomposeProjectionMatrix leaves it: the core wants zeros and a one."""
+    k = K.copy()
+    k[row, column] += off
+    rounded = camera(K=k)
+    np.testing.assert_array_equal(rounded.K, K)
+    np.testing.assert_array_equal(rounded.project(points_mm()), camera().project(points_mm()))
+    assert not rounded.K.flags.writeable and k[row, column] != K[row, column]
+
+
 def test_points_behind_a_camera_are_nan() -> None:
     c = camera()
     behind = c.centre_world_mm - 100 * c.rotation[2]
