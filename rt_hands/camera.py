@@ -12,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tomli_w
 from numpy.typing import ArrayLike, NDArray
 
-from rt_hands import _core
+from rt_hands import _core, lens
 from rt_hands.errors import InvalidInput
 from rt_hands.paths import write_atomically
 
@@ -141,17 +140,12 @@ class Camera:
         return Rig((self,)).project(points_world_mm)[0]
 
     def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px."""
+        """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px; NaN where no ray leads."""
         points = _numbers(self.id, "points_px", points_px)
         if points.ndim != 2 or points.shape[1] != 2:
             raise InvalidInput(f"points_px has shape {points.shape}; wanted (N, 2), without a score.")
-        if len(points) == 0:
-            return np.zeros((0, 2))
-        # The 5 default iterations leave up to 0.1 px at the corners of wide lenses.
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-        undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 5 merged the two
-        ideal = undistort(points[:, None], self.K, self.distortion, R=None, P=self.K, criteria=criteria)
-        return np.asarray(ideal, np.float64).reshape(-1, 2)
+        rays = lens.directions(points, self.K, self.distortion)
+        return rays * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
 
     def resized(self, size_px: tuple[int, int]) -> Camera:
         """The same camera for pictures scaled to another size, pixel centres kept at whole numbers."""
@@ -258,6 +252,12 @@ class Rig:
     def size_px(self) -> NDArray[np.float64]:
         """(V, 2) width, height."""
         return np.array([c.size_px for c in self.cameras], np.float64)
+
+    @property
+    def unreached(self) -> str:
+        """A sentence on cameras whose lens models have no rays for the corners of their pictures; empty for none."""
+        shares = {c.id: lens.unreached_share(c.size_px, c.K, c.distortion) for c in self.cameras}
+        return lens.unreached_words(shares)
 
     @cached_property
     def level(self) -> Rig:

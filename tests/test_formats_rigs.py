@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -373,6 +374,14 @@ def test_clock_offsets_are_kept_in_our_file_and_told_where_left_out(tmp_path: Pa
         kept = load_rig(tmp_path / name).clock_offset_ms["cam_2"] == -97.5
         assert kept == (format == "rt_hands") and len(said) == (not kept)
         assert kept or "offsets: cam_2=-97.5 (ms) left out. Give them" in said[0]
+
+
+def test_lenses_that_do_not_reach_their_corners_are_told_once(tmp_path: Path) -> None:
+    short = replace(camera("b", 1), distortion=np.array([-0.9]))
+    save_rig(tmp_path / "rig.toml", Rig((camera("a", 0), short)))
+    said: list[str] = []
+    load_rig(tmp_path / "rig.toml", notice=said.append)
+    assert len(said) == 1 and " of 'b', and what is seen there gives no depth. Calibrate again" in said[0]
 
 
 def test_what_is_no_calibration_at_all_gets_the_list(tmp_path: Path) -> None:

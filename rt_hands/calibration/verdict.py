@@ -125,18 +125,18 @@ def _joined(parts: list[Verdict]) -> Verdict:
 
 
 def _lens(cal: Calibration) -> Verdict:
-    return _joined(
-        [
-            _graded(
-                std,
-                GOOD_FOCAL_STD,
-                WORST_FOCAL_STD,
-                f"{camera}: the focal length is only known to {std:.1%} (one standard deviation). "
-                "Show the board nearer and more tilted.",
-            )
-            for camera, std in cal.solution.focal_std.items()
-        ]
-    )
+    known = [
+        _graded(
+            std,
+            GOOD_FOCAL_STD,
+            WORST_FOCAL_STD,
+            f"{camera}: the focal length is only known to {std:.1%} (one standard deviation). "
+            "Show the board nearer and more tilted.",
+        )
+        for camera, std in cal.solution.focal_std.items()
+    ]
+    unreached = cal.rig.unreached
+    return _joined([*known, Verdict((), (unreached,) if unreached else ())])
 
 
 def _errors(cal: Calibration) -> Verdict:
