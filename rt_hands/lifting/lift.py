@@ -171,7 +171,7 @@ def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig)
     """The views' hands in the rig's order, under the names that all views together give them."""
     given = _by_view(hands_per_view, rig)
     points_px = np.stack([view.points_px for view in given])
-    if not plainly_agreed(points_px, _triangulate(points_px, rig).world_mm, rig):
+    if not plainly_agreed(points_px, _triangulate(rig.levelled(points_px), rig.level).world_mm, rig):
         points_px = settle_hands(points_px, rig)
     there = np.any(np.isfinite(points_px[..., 0]).reshape(len(rig), N_HANDS, N_HAND), axis=2)
     return [Hands2D(points_px[v], there[v], _presence(view, points_px[v])) for v, view in enumerate(given)]
