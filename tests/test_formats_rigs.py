@@ -188,6 +188,28 @@ def test_a_stated_unit_is_not_overruled(tmp_path: Path) -> None:
     np.testing.assert_allclose(scaled, 1000 * rig()["left"].translation_mm)
 
 
+@pytest.mark.parametrize(
+    ("word", "mm"),
+    [("meters", 1000), ("Metres", 1000), ("M", 1000), ("millimeters", 1), ("MM", 1), ("Centimetre", 10)],
+)
+def test_units_are_understood_as_people_write_them(tmp_path: Path, word: str, mm: float) -> None:
+    text = write(tmp_path, "opencv").read_text().replace("units: mm", f"units: {word}")
+    scaled = load_rig(saved(tmp_path, "words.yml", text))["left"].translation_mm
+    np.testing.assert_allclose(scaled, mm * rig()["left"].translation_mm)
+
+
+def test_the_unit_asked_for_decides_where_the_stated_one_means_nothing(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path, "c.toml", ANIPOSE.format(t=0.5).replace("[metadata]", '[metadata]\nunits = "squares"')
+    )
+    with pytest.raises(InvalidInput, match=r"unit is 'squares', which is none of mm, cm and m\..*--unit m"):
+        load_rig(path)
+    assert load_rig(path, unit="m")["ten"].translation_mm[0] == 500
+    assert load_rig(path, unit="meters")["ten"].translation_mm[0] == 500
+    with pytest.raises(InvalidInput, match="Unknown unit 'yards'"):
+        load_rig(path, unit="yards")
+
+
 CALISCOPE = """
 [cameras.10]
 cam_id = 10
