@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tomli_w
 from numpy.typing import ArrayLike, NDArray
 
-from rt_hands import _core
+from rt_hands import _core, lens
 from rt_hands.errors import InvalidInput
 from rt_hands.paths import read_toml, write_atomically
 
@@ -26,6 +25,9 @@ SAME_SHAPE = 0.01
 _ROTATION_TOLERANCE = (
     1e-4  # six printed decimals of a rotation leave about 1e-6; a scale of 1.001 leaves 1e-3
 )
+
+_FREE_OF_K = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], bool)
+"""Entries of K that a camera chooses: the core has no skew."""
 
 
 def _numbers(camera: str, name: str, value: ArrayLike) -> NDArray[np.float64]:
@@ -91,14 +93,13 @@ class Camera:
                 f"Camera '{self.id}': size_px is {self.size_px}; wanted two whole numbers above 0."
             )
         k = _field(self.id, "K", self.K, (3, 3))
-        if (
-            k[0, 0] <= 0
-            or k[1, 1] <= 0
-            or not np.allclose(k[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]], (0, 0, 0, 0, 1))
-        ):
+        plain = np.where(_FREE_OF_K, k, np.eye(3))
+        if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k, plain):
             raise InvalidInput(
                 f"Camera '{self.id}': K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0."
             )
+        # Products and decompositions of matrices leave rounding where the core wants 0 and 1.
+        k = _field(self.id, "K", plain, (3, 3))
         pose = _numbers(self.id, "cam_from_world", self.cam_from_world)
         if pose.shape == (3, 4):
             pose = np.vstack([pose, (0, 0, 0, 1)])
@@ -133,17 +134,12 @@ class Camera:
         return Rig((self,)).project(points_world_mm)[0]
 
     def undistort(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px."""
+        """Where the points would lie without distortion, same K: (N, 2) px -> (N, 2) px; NaN where no ray leads."""
         points = _numbers(self.id, "points_px", points_px)
         if points.ndim != 2 or points.shape[1] != 2:
             raise InvalidInput(f"points_px has shape {points.shape}; wanted (N, 2), without a score.")
-        if len(points) == 0:
-            return np.zeros((0, 2))
-        # The 5 default iterations leave up to 0.1 px at the corners of wide lenses.
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-        undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 5 merged the two
-        ideal = undistort(points[:, None], self.K, self.distortion, R=None, P=self.K, criteria=criteria)
-        return np.asarray(ideal, np.float64).reshape(-1, 2)
+        rays = lens.directions(points, self.K, self.distortion)
+        return rays * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
 
     def resized(self, size_px: tuple[int, int]) -> Camera:
         """The same camera for pictures scaled to another size, pixel centres kept at whole numbers."""
@@ -251,11 +247,24 @@ class Rig:
         """(V, 2) width, height."""
         return np.array([c.size_px for c in self.cameras], np.float64)
 
+    @property
+    def unreached(self) -> str:
+        """A sentence on cameras whose lens models have no rays for the corners of their pictures; empty for none."""
+        shares = {c.id: lens.unreached_share(c.size_px, c.K, c.distortion) for c in self.cameras}
+        return lens.unreached_words(shares)
+
     @cached_property
     def level(self) -> Rig:
-        """The rig as if all pictures were as wide as the widest, so that a pixel is worth the same in each."""
-        width = max(camera.size_px[0] for camera in self.cameras)
-        return Rig(tuple(_widened(camera, width) for camera in self.cameras))
+        """The rig as if all pictures were as large as the largest, so that a pixel is worth the same in each.
+
+        By their longer sides: a camera on its side has the pixels of one that is upright.
+        """
+        return Rig(tuple(_enlarged(camera, int(self.side_px)) for camera in self.cameras))
+
+    @property
+    def side_px(self) -> float:
+        """Longer side of the largest picture, of which limits in pixels are shares."""
+        return float(self.size_px.max())
 
     @cached_property
     def level_scale(self) -> NDArray[np.float64]:
@@ -263,7 +272,7 @@ class Rig:
         return self.level.size_px / self.size_px
 
     def levelled(self, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points (V, N, 2 or more: x, y) in the pixels of `level`: the same array where all are as wide."""
+        """Points (V, N, 2 or more: x, y) in the pixels of `level`: the same array where all are as large."""
         if (self.level_scale == 1).all():
             return points_px
         out = points_px.copy()
@@ -323,10 +332,12 @@ class Rig:
             raise InvalidInput(f"Rig file '{path}': {error}") from None
 
 
-def _widened(camera: Camera, width: int) -> Camera:
-    if camera.size_px[0] == width:
+def _enlarged(camera: Camera, side: int) -> Camera:
+    own = max(camera.size_px)
+    if own == side:
         return camera
-    return camera.resized((width, max(round(camera.size_px[1] * width / camera.size_px[0]), 1)))
+    width, height = (max(round(n * side / own), 1) for n in camera.size_px)
+    return camera.resized((width, height))
 
 
 def _to_table(camera: Camera) -> dict[str, Any]:

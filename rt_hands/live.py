@@ -162,7 +162,10 @@ def _rig_of(source: Source) -> Rig | None:
     if len(source.cameras) < 2:
         to_stderr(f"{path.parent} has one camera: its rig.toml gives no 3D.")
         return None
-    return Rig.load(path)
+    rig = Rig.load(path)
+    if rig.unreached:
+        to_stderr(rig.unreached)
+    return rig
 
 
 def _fitting(rig: Rig | None, source: Source, offset_ms: Mapping[str, float]) -> Rig | None:

@@ -63,6 +63,8 @@ class Session:
             )
         own = self.folder / "rig.toml"
         self.rig: Rig | None = rig or (Rig.load(own) if own.is_file() else None)
+        if rig is None and self.rig is not None and self.rig.unreached:
+            notice(self.rig.unreached)
         given = told_offsets(rig) | dict(clock_offset_ms or {})
         self._source = SessionSource(self.folder, notice, clock_offset_ms=given)
         in_use = self._source.clock_offset_ms

@@ -123,7 +123,7 @@ class Hands3D:
 
     points_world_mm: (170, 3) float64, NaN where absent. score: (170,) float32 in 0..1, 0 where absent.
     residual_px: (170,) float32, root mean square reprojection error over the views used, NaN where not triangulated;
-    in the pixels of the rig's widest pictures.
+    in the pixels of the rig's largest pictures.
     views: (170,) int32, the number of views used. present: (2,) bool, right then left.
     """
 

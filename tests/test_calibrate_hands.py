@@ -88,6 +88,21 @@ def test_two_nudged_cameras_need_all_of_them_free(rig, moments, monkeypatch):
     assert is_better(refined)
 
 
+def test_joints_beyond_a_lens_s_reach_are_left_out(rig, moments):
+    """The lens model has no ray for them; taken where they lie, they would pull the camera."""
+    short = Rig(
+        tuple(replace(c, distortion=np.array([-1.0, 0, 0, 0, 0])) if c.id == "cam_left" else c for c in rig)
+    )
+    points_px, scores = Seen.of(moments, rig).part(held_out=False).flat()
+    points_px, scores, left = points_px[:, :300].copy(), scores[:, :300], rig.ids.index("cam_left")
+    points_px[left] = rig["cam_left"].undistort(points_px[left]) * 0.5 + 160  # some of its own, and ...
+    points_px[left, ::3] = (5.0, 5.0)  # ... some in the corner, which it does not reach
+    unseen = scores.copy()
+    unseen[left, ::3] = 0
+    found, given = (hands._adjust(points_px, s, short, (left,))[0] for s in (scores, unseen))
+    np.testing.assert_array_equal(found, given)
+
+
 def test_uncertainties_do_not_depend_on_where_the_world_begins(rig, moments, monkeypatch):
     monkeypatch.setattr(hands, "MOST_POINTS", 300)
     bad = nudged(nudged(rig, "cam_left", 2.5, 20.0), "cam_top", -2.5, -20.0)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt_hands import Camera, InvalidInput, Rig
+from rt_hands import Camera, InvalidInput, Rig, _core
 from rt_hands.formats.__main__ import main as formats_main
+from rt_hands.lens import fold_radius2
 
 K = np.array([[900.0, 0, 640], [0, 905, 360], [0, 0, 1]])
 DISTORTION = np.array([-0.3, 0.1, 0.001, -0.002, 0.02])
@@ -47,6 +48,19 @@ def test_project_agrees_with_opencv() -> None:
         )  # float32 output: half a unit is 6e-5 at 1280
 
 
+@pytest.mark.parametrize(
+    ("row", "column", "off"), [(0, 1, 2.3e-13), (1, 0, -1e-9), (2, 1, 1e-9), (2, 2, 1e-9)]
+)
+def test_rounding_in_k_is_taken_off(row: int, column: int, off: float) -> None:
+    """As cv2.decomposeProjectionMatrix leaves it: the core wants zeros and a one."""
+    k = K.copy()
+    k[row, column] += off
+    rounded = camera(K=k)
+    np.testing.assert_array_equal(rounded.K, K)
+    np.testing.assert_array_equal(rounded.project(points_mm()), camera().project(points_mm()))
+    assert not rounded.K.flags.writeable and k[row, column] != K[row, column]
+
+
 def test_points_behind_a_camera_are_nan() -> None:
     c = camera()
     behind = c.centre_world_mm - 100 * c.rotation[2]
@@ -60,6 +74,49 @@ def test_undistort_inverts_the_lens() -> None:
         camera().undistort(camera().project(points_mm())), ideal, atol=2e-4
     )  # 8e-5 seen
     assert camera().undistort(np.zeros((0, 2))).shape == (0, 2)
+
+
+FOLDING = [
+    (-0.4, 0.2, 0.001, 0.001, -0.05),
+    (-0.35, 0.15, 0, 0, -0.03),
+    (-0.4, 0, 0, 0, 0),
+    (0.3, 0.1, 0, 0, -0.2),
+]
+
+
+@pytest.mark.parametrize("terms", FOLDING)
+def test_undistort_is_exact_up_to_the_fold(terms: tuple[float, ...]) -> None:
+    """cv2.undistortPoints stops up to 6 px early near the fold, and says nothing."""
+    lens, rng = camera(distortion=terms, K=K, cam_from_world=np.eye(4)), np.random.default_rng(0)
+    fold = np.sqrt(fold_radius2(np.array(terms, float)))
+    radius, turn = 0.98 * fold * np.sqrt(rng.random(500)), rng.uniform(0, 2 * np.pi, 500)
+    rays = np.column_stack([radius * np.cos(turn), radius * np.sin(turn), np.ones(500)])
+    pixels = _core.project(1000 * rays, lens.K[None], lens.distortion[None], np.eye(4)[None], None)[0][0]
+    ideal = rays[:, :2] * K[[0, 1], [0, 1]] + K[:2, 2]
+    np.testing.assert_allclose(lens.undistort(pixels), ideal, atol=1e-4)  # 2e-6 seen
+
+
+@pytest.mark.parametrize("terms", FOLDING)
+def test_undistort_has_no_answer_where_the_lens_has_no_ray(terms: tuple[float, ...]) -> None:
+    lens = camera(distortion=terms, cam_from_world=np.eye(4))
+    x, y = np.meshgrid(np.linspace(-2000, 3000, 60), np.linspace(-1500, 2500, 50))
+    pixels = np.stack([x.ravel(), y.ravel()], 1)
+    ideal = lens.undistort(pixels)
+    there = np.isfinite(ideal[:, 0])
+    assert 0.02 < there.mean() < 0.7
+    rays = np.column_stack([(ideal[there] - K[:2, 2]) / K[[0, 1], [0, 1]], np.ones(there.sum())])
+    drawn = _core.project(1000 * rays, lens.K[None], lens.distortion[None], np.eye(4)[None], None)[0][0]
+    np.testing.assert_allclose(drawn, pixels[there], atol=1e-6)
+    assert np.isnan(lens.undistort(np.array([[np.nan, 3.0], [np.inf, 2.0]]))).all()
+
+
+def test_a_lens_that_does_not_reach_its_corners_is_told() -> None:
+    """k1 alone, as aniposelib fits it: a third of the picture has no ray."""
+    short = camera(
+        "short", K=np.diag([800.0, 800, 1]) + [[0, 0, 640], [0, 0, 360], [0, 0, 0]], distortion=(-0.4,)
+    )
+    assert "no ray reaches 31% of 'short', and" in Rig((camera(), short)).unreached
+    assert Rig((camera(), camera("right", distortion=(-0.13,)))).unreached == ""  # 0.3 % of the picture
 
 
 @pytest.mark.parametrize("shape", [(170, 3), (3, 3), (2,), (4, 1, 2)])

@@ -225,10 +225,29 @@ def test_steady_stamps_stay_as_they_are(said: list[str]) -> None:
     assert steady_times(times, "a", said.append) is times and not said
 
 
-def test_a_frozen_stamp_moves_on_by_one_interval(said: list[str]) -> None:
-    times = np.array([0, 40, 40, 80]) * MS
-    assert (steady_times(times, "a", said.append) // MS).tolist() == [0, 40, 80, 120]
-    assert len(said) == 1 and "jumps back by 0.00 s" in said[0]
+@pytest.mark.parametrize("back_ms", [0, 1, 39])
+def test_a_doubled_stamp_leaves_the_later_ones_as_they_are(back_ms: int, said: list[str]) -> None:
+    times = np.arange(40) * 40 * MS
+    doubled = times.copy()
+    for i in (4, 5, 20):  # a burst of three, and of two
+        doubled[i] = doubled[3 if i < 6 else i - 1] - back_ms * MS
+    given = steady_times(doubled, "a", said.append)
+    assert (np.diff(given) > 0).all() and np.flatnonzero(given != doubled).tolist() == [4, 5, 20]
+    assert given[20] == given[19] + 1
+    assert len(said) == 1 and "Camera 'a': picture 4 is stamped no later than the one before it" in said[0]
+
+
+@pytest.mark.parametrize("back_ms", [30, 45, 79, 80, 95, 500])
+def test_a_clock_set_back_by_little_loses_and_exchanges_no_picture(back_ms: int, said: list[str]) -> None:
+    times = np.arange(12) * 40 * MS
+    jumped = times.copy()
+    jumped[5:] -= back_ms * MS
+    assert (np.diff(steady_times(jumped, "b", said.append)) > 0).all()
+    sets = list(TogetherSource([Stamped(times), Stamped(jumped)], ("a", "b"), notice=lambda _: None))
+    for name in ("a", "b"):
+        assert [f.index for s in sets for f in s.frames if f.camera == name] == list(range(12))
+    # A clock set back by up to two intervals is not told from a late picture: its later stamps stay as they are.
+    assert bool(said) == (back_ms >= 40)
 
 
 def test_files_of_a_skewed_pair_are_opened_with_their_offset(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_a_camera_that_loses_the_hands_half_way_is_still_sure() -> None:
     assert found.offset_ms["cam_2"] == pytest.approx(-30, abs=4) and found.std_ms["cam_2"] < 5
 
 
+@pytest.mark.parametrize("offset_ms", [6.0, 14.0, 15.0, -25.0])
+def test_a_pair_s_offset_is_not_rounded_twice(offset_ms: float) -> None:
+    """Both stand at steps of a grid: with steps of 10 ms the sum was up to 5 ms off, and sure to 0.1."""
+    rig, truth = ring_rig(2), {"cam_0": 0.0, "cam_1": offset_ms}
+    found = estimate_offsets(paths(rig, truth, 30, noise_px=0.5), rig)
+    assert found.offset_ms["cam_1"] == pytest.approx(offset_ms, abs=1)  # 0.3 seen
+
+
 def test_equal_clocks_stay_equal() -> None:
     rig = ring_rig(3)
     found = estimate_offsets(paths(rig, dict.fromkeys(rig.ids, 0.0), 15, noise_px=4), rig)

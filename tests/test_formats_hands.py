@@ -211,6 +211,14 @@ def test_uneven_or_standing_times_are_refused() -> None:
         even_grid(np.array([0, 10, 20, 30, 31, 32]) * 10**6)
 
 
+@pytest.mark.parametrize("second_hz", [20, 22.2])
+def test_a_rate_that_changes_is_refused(second_hz: float) -> None:
+    """A webcam that takes 30 fps, then fewer in low light: on one grid samples would lie seconds off."""
+    steps = np.r_[np.full(400, 1 / 30), np.full(300, 1 / second_hz)]
+    with pytest.raises(InvalidInput, match="too uneven"):
+        even_grid((np.cumsum(steps) * 1e9).astype(np.int64))
+
+
 @pytest.mark.parametrize(
     ("sample", "kind"), [(Hands3D.empty(), "Hands3D"), (HandsSample(0, 0, None), "HandsSample")]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -185,6 +186,28 @@ def test_a_stated_unit_is_not_overruled(tmp_path: Path) -> None:
     saved(tmp_path, "m.yml", path.read_text().replace("units: mm", "units: m"))
     scaled = load_rig(tmp_path / "m.yml")["left"].translation_mm
     np.testing.assert_allclose(scaled, 1000 * rig()["left"].translation_mm)
+
+
+@pytest.mark.parametrize(
+    ("word", "mm"),
+    [("meters", 1000), ("Metres", 1000), ("M", 1000), ("millimeters", 1), ("MM", 1), ("Centimetre", 10)],
+)
+def test_units_are_understood_as_people_write_them(tmp_path: Path, word: str, mm: float) -> None:
+    text = write(tmp_path, "opencv").read_text().replace("units: mm", f"units: {word}")
+    scaled = load_rig(saved(tmp_path, "words.yml", text))["left"].translation_mm
+    np.testing.assert_allclose(scaled, mm * rig()["left"].translation_mm)
+
+
+def test_the_unit_asked_for_decides_where_the_stated_one_means_nothing(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path, "c.toml", ANIPOSE.format(t=0.5).replace("[metadata]", '[metadata]\nunits = "squares"')
+    )
+    with pytest.raises(InvalidInput, match=r"unit is 'squares', which is none of mm, cm and m\..*--unit m"):
+        load_rig(path)
+    assert load_rig(path, unit="m")["ten"].translation_mm[0] == 500
+    assert load_rig(path, unit="meters")["ten"].translation_mm[0] == 500
+    with pytest.raises(InvalidInput, match="Unknown unit 'yards'"):
+        load_rig(path, unit="yards")
 
 
 CALISCOPE = """
@@ -373,6 +396,14 @@ def test_clock_offsets_are_kept_in_our_file_and_told_where_left_out(tmp_path: Pa
         kept = load_rig(tmp_path / name).clock_offset_ms["cam_2"] == -97.5
         assert kept == (format == "rt_hands") and len(said) == (not kept)
         assert kept or "offsets: cam_2=-97.5 (ms) left out. Give them" in said[0]
+
+
+def test_lenses_that_do_not_reach_their_corners_are_told_once(tmp_path: Path) -> None:
+    short = replace(camera("b", 1), distortion=np.array([-0.9]))
+    save_rig(tmp_path / "rig.toml", Rig((camera("a", 0), short)))
+    said: list[str] = []
+    load_rig(tmp_path / "rig.toml", notice=said.append)
+    assert len(said) == 1 and " of 'b', and what is seen there gives no depth. Calibrate again" in said[0]
 
 
 def test_what_is_no_calibration_at_all_gets_the_list(tmp_path: Path) -> None:

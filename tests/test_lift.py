@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -312,6 +314,55 @@ def resized(rig: Rig, camera: str, times: float) -> Rig:
     """One camera with larger pictures of the same view."""
     size = (round(SIZE[0] * times), round(SIZE[1] * times))
     return Rig(tuple(c.resized(size) if c.id == camera else c for c in rig))
+
+
+def test_names_are_settled_as_if_all_pictures_were_as_large() -> None:
+    """A small picture's readings are as good as those of large ones, for hands in single views and in the world."""
+    rig, hands = ring_rig(4), usual_hands_mm()
+    small = Rig(tuple(c if c.id != "cam_3" else c.resized((SIZE[0] // 8, SIZE[1] // 8)) for c in rig))
+    scale = small.level_scale[:, None].astype(np.float32)
+    for seed in range(12):
+        points = views_of(hands, rig, noise_px=30, seed=seed)
+        points[seed % 4] = points[seed % 4][MIRROR]
+        given = points.copy()
+        given[..., :2] = (points[..., :2] + 0.5) / scale - 0.5
+        same, found = (
+            np.stack([v.points_px for v in settled(as_hands(p), r)])
+            for p, r in ((points, rig), (given, small))
+        )
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(same))
+        kept = np.isfinite(found[..., 0])
+        np.testing.assert_allclose(small.levelled(found)[kept], same[kept], atol=0.02)
+
+
+def cut(rig: Rig, size_px: tuple[int, int], *cameras: str) -> Rig:
+    """Some cameras with pictures of another shape round the same middle: the same pixels, as many of them on a hand."""
+    cuts = []
+    for c in rig:
+        k = c.K.copy()
+        k[:2, 2] += (np.array(size_px) - c.size_px) / 2
+        cuts.append(replace(c, size_px=size_px, K=k) if c.id in cameras else c)
+    return Rig(tuple(cuts))
+
+
+def test_cameras_on_their_sides_count_as_upright_ones() -> None:
+    """The same pixels of the same hands: whether a picture is wide or tall says nothing of a pixel's worth."""
+    rig, hands = ring_rig(4), usual_hands_mm()
+    tall = cut(rig, SIZE[::-1], "cam_1", "cam_2")
+    assert (tall.level_scale == 1).all() and tall.side_px == rig.side_px
+    points = views_of(hands, rig, noise_px=5)
+    points[3, 9, :2] += (
+        30  # between the limit of a wide picture, 38 px, and what that of a tall one's width would be
+    )
+    turned = points.copy()
+    turned[1:3, :, :2] += ((np.array(SIZE[::-1]) - SIZE) / 2).astype(np.float32)
+    same, given = run(points, rig), run(turned, tall)
+    np.testing.assert_allclose(given.points_world_mm, same.points_world_mm, atol=1e-3)
+    np.testing.assert_allclose(given.residual_px, same.residual_px, rtol=1e-3)
+    all_tall = cut(rig, SIZE[::-1], *rig.ids)
+    turned = points.copy()
+    turned[..., :2] += ((np.array(SIZE[::-1]) - SIZE) / 2).astype(np.float32)
+    np.testing.assert_allclose(run(turned, all_tall).points_world_mm, same.points_world_mm, atol=1e-3)
 
 
 def test_a_view_with_larger_pictures_counts_no_more_than_the_others() -> None:

@@ -188,6 +188,27 @@ def test_frames_half_a_period_apart_are_never_mixed(shift_ms):
     assert [f.t_ns for s in sets for f in s.frames if f.camera == "b"] == late.tolist()
 
 
+@pytest.mark.parametrize(
+    ("first_ms", "told"), [((0, 5000), True), ((1400, 1400), False), ((133, 0), True), ((0, 10), False)]
+)
+def test_videos_meet_wherever_their_own_clocks_begin(tmp_path, said, first_ms, told):
+    for name, first in zip("ab", first_ms, strict=True):
+        write_video(tmp_path / f"{name}.mkv", [first + 40 * i for i in range(6)])
+    with open_source([str(tmp_path / f"{name}.mkv") for name in "ab"], notice=said.append) as source:
+        for _ in range(2):
+            sets = list(source)
+            assert [[f.index for f in s.frames] for s in sets] == [[i, i] for i in range(6)]
+            assert {f.t_ns // 1_000_000 for f in sets[0].frames} == {min(first_ms)}
+    assert len(said) == told and all("first pictures are taken for one moment" in line for line in said)
+
+
+def test_views_that_never_meet_are_told(said):
+    times = np.arange(4) * 40_000_000
+    for offset_ms in (5000.0, 0.0):
+        list(TogetherSource([Stamped(times), Stamped(times)], ["a", "b"], {"b": offset_ms}, said.append))
+    assert len(said) == 1 and said[0].startswith("No moment shows two of a, b")
+
+
 def test_realtime_plays_files(video):
     with open_source(str(video), realtime=True) as source:
         assert isinstance(source, Played) and sum(1 for _ in source) + source.dropped == len(TIMES_MS)

@@ -161,13 +161,13 @@ class Problem:
         f = lenses[:, :2].mean(axis=1)
         zero = np.zeros_like(f)
         means = np.column_stack([f, f, middle, np.zeros((len(f), 5))])
-        width = self._sizes[:, 0]
+        side = self._sizes.max(axis=1)
         spread = np.column_stack(
             [
                 0.02 * f,
                 0.02 * f,
-                0.05 * width,
-                0.05 * width,
+                0.05 * side,
+                0.05 * side,
                 zero + 0.5,
                 zero + 0.5,
                 zero + 0.01,

@@ -154,7 +154,9 @@ def _adjust(points_px: Array, scores: Array, rig: Rig, free: tuple[int, ...]) ->
 
     free: indices of the cameras that may move. With all but one free, nothing but the damping holds the scale.
     """
-    ideal = np.stack([camera.undistort(p) for camera, p in zip(rig, np.nan_to_num(points_px), strict=True)])
+    ideal = rig.undistort(points_px)
+    scores = np.where(np.isfinite(ideal[..., 0]), scores, 0.0)
+    ideal = np.nan_to_num(ideal)
     flat = np.zeros((len(rig), 5))
     start = _core.triangulate(
         ideal, scores, rig.K, flat, rig.cam_from_world, max_residual_px=1e4, reject=False

@@ -18,8 +18,8 @@ LEAST_MOTION: Final = 0.3
 """How far the middle of the hands goes in the picture, 10th to 90th percentile, in sizes of a hand."""
 WORST_STD: Final = 0.06
 """Uncertainty of a camera's place as a share of its distance from the nearest other camera."""
-WORST_WIDTHS: Final = 0.015
-"""Held-out error afterwards, of the picture's width: beyond it the rays meet nowhere."""
+WORST_SIDES: Final = 0.015
+"""Held-out error afterwards, of the picture's longer side: beyond it the rays meet nowhere."""
 MOST_TURN_DEG: Final = 15.0
 """A camera turned further shows other things: joints are named wrongly and the fit is lost."""
 BETTER: Final = 0.8
@@ -66,7 +66,7 @@ def check_refined(refined: Refined, rig: Rig) -> list[str]:
             reasons.append(
                 f"{camera} would be turned by {refined.turn_deg[camera]:.0f} deg: calibrate with a board."
             )
-    limit_px = WORST_WIDTHS * float(rig.size_px[:, 0].max())
+    limit_px = WORST_SIDES * rig.side_px
     if not refined.after_px <= limit_px:
         reasons.append(
             f"Rays still miss each other by {refined.after_px:.1f} px (limit {limit_px:.1f}): calibrate with a board."

@@ -24,8 +24,8 @@ WORST_MARKER_RATIO = 0.08
 # Sets of one board agree to 1 %; two boards that differ less can't be told from noise.
 WORST_SCALE_SPREAD = 0.04
 WORST_ASPECT, GOOD_ASPECT = 0.03, 0.005
-# A thousandth of the picture's width: 1.3 px at 1280.
-GOOD_RMS_WIDTHS, WORST_RMS_WIDTHS = 0.0008, 0.002
+# A thousandth of the picture's longer side: 1.3 px at 1280.
+GOOD_RMS_SIDES, WORST_RMS_SIDES = 0.0008, 0.002
 WORST_MM, GOOD_MM = 3.0, 1.0
 WORST_DROPPED = 0.15
 WORST_DISTANCE = 0.02
@@ -125,32 +125,32 @@ def _joined(parts: list[Verdict]) -> Verdict:
 
 
 def _lens(cal: Calibration) -> Verdict:
-    return _joined(
-        [
-            _graded(
-                std,
-                GOOD_FOCAL_STD,
-                WORST_FOCAL_STD,
-                f"{camera}: the focal length is only known to {std:.1%} (one standard deviation). "
-                "Show the board nearer and more tilted.",
-            )
-            for camera, std in cal.solution.focal_std.items()
-        ]
-    )
+    known = [
+        _graded(
+            std,
+            GOOD_FOCAL_STD,
+            WORST_FOCAL_STD,
+            f"{camera}: the focal length is only known to {std:.1%} (one standard deviation). "
+            "Show the board nearer and more tilted.",
+        )
+        for camera, std in cal.solution.focal_std.items()
+    ]
+    unreached = cal.rig.unreached
+    return _joined([*known, Verdict((), (unreached,) if unreached else ())])
 
 
 def _errors(cal: Calibration) -> Verdict:
-    widths = {camera: size[0] for camera, size in cal.seen.sizes_px.items()}
+    sides = {camera: max(size) for camera, size in cal.seen.sizes_px.items()}
     parts = [
         _graded(
             rms,
-            GOOD_RMS_WIDTHS * widths[c],
-            WORST_RMS_WIDTHS * widths[c],
+            GOOD_RMS_SIDES * sides[c],
+            WORST_RMS_SIDES * sides[c],
             f"{c}: the fit misses the corners by {rms:.2f} px (rms).",
         )
         for c, rms in cal.rms_px.items()
     ]
-    limits = (GOOD_RMS_WIDTHS * max(widths.values()), WORST_RMS_WIDTHS * max(widths.values()))
+    limits = (GOOD_RMS_SIDES * max(sides.values()), WORST_RMS_SIDES * max(sides.values()))
     if len(cal.seen.cameras) > 1:
         px, mm = cal.held.rms_px, cal.held.rms_mm
         parts.append(_graded(px, *limits, f"Corners held out of the fit are {px:.2f} px off (rms)."))

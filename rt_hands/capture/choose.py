@@ -107,7 +107,7 @@ def _together(
     if not all(_is_stream(word) or (Path(word).is_file() and not _is_pictures(Path(word))) for word in words):
         raise _mixed(words)
     files = [VideoSource(word, notice=notice) for word in words]
-    return TogetherSource(files, cameras, clock_offset_ms, notice)
+    return TogetherSource(files, cameras, clock_offset_ms, notice, [file.start_ns for file in files])
 
 
 def _is_pictures(path: Path) -> bool:

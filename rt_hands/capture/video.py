@@ -125,7 +125,10 @@ def picture(frame: Any) -> Image:
 
 
 class VideoSource(Source):
-    """A video file or its address, each frame once, as fast as it is taken. SourceError where no frame can be read."""
+    """A video file or its address, each frame once, as fast as it is taken. SourceError where no frame can be read.
+
+    start_ns: the stream's own time of its first picture.
+    """
 
     def __init__(self, path: str | Path, camera: str | None = None, notice: Notice = to_stderr) -> None:
         self._address = str(path)
@@ -133,7 +136,10 @@ class VideoSource(Source):
         self._notice = notice
         self.name = shown(self._address)
         self.cameras = (camera or Path(self.name).stem,)
-        self.length = self._container.streams.video[0].frames or None
+        stream = self._container.streams.video[0]
+        self.length = stream.frames or None
+        # The stream's, not that of the first picture that can be decoded: pieces at its begin may be damaged.
+        self.start_ns = round(float((stream.start_time or 0) * stream.time_base) * 1e9)
         # A hand is confirmed by its second frame, which a GIF of one picture does not have.
         self.still = self.length == 1
         self._read = False

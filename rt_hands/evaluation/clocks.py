@@ -32,11 +32,14 @@ from rt_hands.tracking.two_way import SIGMA_MS
 
 REACH_MS: Final = 200.0
 STEP_MS: Final = 10.0
+NEAR_MS, FINE_MS = 15.0, 1.0
+"""Reach and step of the second look, round the first one's answer: each camera of a pair stands at a step of its own,
+so that the coarse grid's rounding counts twice."""
 ROUNDS: Final = 4
 BLOCKS: Final = 4
 """Parts of the recording that each say their own offset: their spread is the uncertainty."""
-MOST_PX_OF_WIDTH: Final = 0.02
-"""Of the picture's width: misses beyond it are mistakes of the network, not clocks."""
+MOST_PX_OF_SIDE: Final = 0.02
+"""Of the picture's longer side: misses beyond it are mistakes of the network, not clocks."""
 NEAR_HAND: Final = 0.5
 """In hand sizes: joints further from where the rig draws them belong to another thing."""
 LEAST_MOMENTS: Final = 12
@@ -95,12 +98,29 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
     A camera that shares too few moments with the others, or whose best offset lies at the end of the reach, has an
     infinite std and no say in the others' offsets. Raises InvalidInput where the views have too few moments in common.
     """
+    found = _estimated(paths, rig, np.arange(-REACH_MS, REACH_MS + 1, STEP_MS))
+    known = {
+        camera: replace(path, t_ms=path.t_ms + found.offset_ms[camera])
+        for camera, path in paths.items()
+        if np.isfinite(found.std_ms[camera])
+    }
+    if len(known) < 2:
+        return found
+    fine = _estimated(known, rig, np.arange(-NEAR_MS, NEAR_MS + 1, FINE_MS))
+    sure = [camera for camera in known if np.isfinite(fine.std_ms[camera])]
+    offset_ms = {camera: found.offset_ms[camera] + fine.offset_ms[camera] for camera in sure}
+    # What is near can't spread far: blocks that disagreed by more at first still do.
+    std_ms = {camera: max(found.std_ms[camera], fine.std_ms[camera]) for camera in sure}
+    return Clocks(found.offset_ms | offset_ms, found.std_ms | std_ms, found.before_px, fine.after_px)
+
+
+def _estimated(paths: Mapping[str, Path2D], rig: Rig, grid: NDArray[np.float64]) -> Clocks:
+    """`estimate_offsets` on one grid of shifts, ms."""
     cameras = list(paths)
     rig = rig.subset(cameras)
     period_ms = max(float(np.median(np.diff(p.t_ms))) for p in paths.values() if len(p.t_ms) > 1)
     sigma_ms = max(SIGMA_MS, 0.7 * period_ms)
     moments = paths[cameras[0]].t_ms
-    grid = np.arange(-REACH_MS, REACH_MS + 1, STEP_MS)
     # A picture taken at the moment t has the stamp t - offset.
     shifted = {c: np.stack([paths[c].at(moments - o, sigma_ms) for o in grid]) for c in cameras}
     cost = _Cost(rig, shifted)
@@ -121,7 +141,7 @@ def estimate_offsets(paths: Mapping[str, Path2D], rig: Rig) -> Clocks:
     ends = (0, len(grid) - 1)
     out = [cameras[v] for v in range(1, len(cameras)) if v in blind or chosen[v] in ends]
     if out and len(out) < len(cameras) - 1:
-        rest = estimate_offsets({c: path for c, path in paths.items() if c not in out}, rig)
+        rest = _estimated({c: path for c, path in paths.items() if c not in out}, rig, grid)
         unsure = dict.fromkeys(out, np.inf)
         return replace(rest, offset_ms=rest.offset_ms | dict.fromkeys(out, 0.0), std_ms=rest.std_ms | unsure)
     # The first one moves, too: where it alone is off, the others agree with each other wherever they stand.
@@ -150,7 +170,7 @@ class _Cost:
     def __init__(self, rig: Rig, shifted: Mapping[str, NDArray[np.float64]]) -> None:
         self._rig = rig
         self._shifted = [shifted[c] for c in rig.ids]
-        self._most_px = MOST_PX_OF_WIDTH * float(rig.size_px[:, 0].max())
+        self._most_px = MOST_PX_OF_SIDE * rig.side_px
         # Joints that are known at every shift: else the best shift would be the one where few are left.
         self._known = [np.isfinite(points[..., 0]).all(0) for points in self._shifted]
 
@@ -201,7 +221,7 @@ def _lowest(curve: NDArray[np.float64], grid: NDArray[np.float64]) -> float:
     before, at, after = curve[i - 1 : i + 2]
     bend = before - 2 * at + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
-    return float(grid[i] + np.clip(shift, -1, 1) * STEP_MS)
+    return float(grid[i] + np.clip(shift, -1, 1) * (grid[1] - grid[0]))
 
 
 # --- the command --------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ _FRAMES_MAX = 65_535  # the header's frame counter is 16 bits
 def even_grid(t_ns: np.ndarray) -> tuple[float, np.ndarray]:
     """rate_hz and the slot of each sample on an even grid; slots without a sample are lost frames.
 
-    C3D knows one constant rate. Raises InvalidInput where the times don't rise or two samples fall into one slot.
+    C3D knows one constant rate. Raises InvalidInput where the times don't rise, two samples fall into one slot, or one
+    lies more than half a period from its slot, as where the rate changes.
     """
     if len(t_ns) < 2:
         return 30.0, np.zeros(len(t_ns), int)
@@ -29,10 +30,10 @@ def even_grid(t_ns: np.ndarray) -> tuple[float, np.ndarray]:
         raise InvalidInput("C3D wants rising times; two samples have the same or falling t_ns.")
     # Gap by gap first: the median period is a little off, and over a long take that adds up to whole frames.
     gaps = np.round(steps / np.median(steps)).astype(int)
-    if (gaps < 1).any():
-        raise InvalidInput("The times are too uneven for C3D's constant rate. Export CSV or Parquet instead.")
-    period = float((t_ns[-1] - t_ns[0]) / gaps.sum())
     slots = np.concatenate([[0], np.cumsum(gaps)])
+    period = float((t_ns[-1] - t_ns[0]) / max(slots[-1], 1))
+    if (gaps < 1).any() or (np.abs(slots * period - (t_ns - t_ns[0])) > period / 2).any():
+        raise InvalidInput("The times are too uneven for C3D's constant rate. Export CSV or Parquet instead.")
     return 1e9 / period, slots
 
 

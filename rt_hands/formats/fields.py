@@ -13,7 +13,14 @@ from rt_hands.camera import Camera
 from rt_hands.errors import InvalidInput
 
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_WORDS = {"mm": "millimetre", "cm": "centimetre", "m": "metre"}
 Array = NDArray[np.float64]
+
+
+def short_unit(word: str) -> str | None:
+    """mm, cm or m from how people and programs write them (Meters, millimetre, CM); None for another word."""
+    plain = word.strip().casefold().removesuffix("s").replace("meter", "metre")
+    return next((unit for unit, name in _WORDS.items() if plain in (unit, name)), None)
 
 
 def mm_per(unit: str) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 
 from rt_hands.camera import Rig
 from rt_hands.capture.offsets import in_words
-from rt_hands.capture.source import to_stderr
+from rt_hands.capture.source import Notice, to_stderr
 from rt_hands.errors import InvalidInput
-from rt_hands.formats import anipose, caliscope, easymocap, interhand, kalibr, opencv_yaml
+from rt_hands.formats import anipose, caliscope, easymocap, fields, interhand, kalibr, opencv_yaml
 from rt_hands.formats.document import ENDINGS as CALIBRATION_ENDINGS
 from rt_hands.formats.document import Document, parse
 from rt_hands.formats.options import ReadOptions
@@ -155,10 +155,18 @@ def recognise(path: str | Path) -> str:
 
 
 def _unit(document: Document, format: RigFormat, asked: str | None) -> str:
-    stated = format.stated_unit(document)
+    """Of the file's lengths. asked: decides where the file says nothing, or a word that means nothing here."""
+    said = format.stated_unit(document)
+    stated = None if said is None else fields.short_unit(said)
+    asked = None if asked is None else fields.short_unit(asked) or asked
     if asked is not None and stated is not None and asked != stated:
         raise InvalidInput(
-            f"The file says that its unit is '{stated}'; you asked for '{asked}'. Leave unit out."
+            f"The file says that its unit is '{said}'; you asked for '{asked}'. Leave unit out."
+        )
+    if said is not None and stated is None and asked is None:
+        raise InvalidInput(
+            f"The file says that its unit is '{said}', which is none of mm, cm and m. Say which of them it is: "
+            "unit='m', or --unit m."
         )
     return asked or stated or format.unit
 
@@ -184,12 +192,14 @@ def load_rig(
     unit: str | None = None,
     size_px: tuple[int, int] | None = None,
     capture: str | None = None,
+    notice: Notice = to_stderr,
 ) -> Rig:
     """Read a rig from any known calibration file; lengths in mm, cameras under their names.
 
     format: a name of `FORMATS`; None recognises it by content. unit: "mm", "cm" or "m" of lengths in files that
     don't say it (default: the format's habit; a span of cameras that can't be is refused). size_px: (width, height)
-    for files without it. capture: of an InterHand2.6M file. Raises InvalidInput that names file, camera and field.
+    for files without it. capture: of an InterHand2.6M file. notice: told of lenses that don't reach their corners.
+    Raises InvalidInput that names file, camera and field.
     """
     document = _document(Path(path))
     kind = _recognise(document) if format is None else find_format(format)
@@ -202,12 +212,12 @@ def load_rig(
             _check_span(rig, kind, chosen)
     except InvalidInput as error:
         raise InvalidInput(f"'{path}' ({kind.what}): {error}") from None
+    if rig.unreached:
+        notice(rig.unreached)
     return rig
 
 
-def save_rig(
-    path: str | Path, rig: Rig, format: str = "rt_hands", notice: Callable[[str], None] = to_stderr
-) -> None:
+def save_rig(path: str | Path, rig: Rig, format: str = "rt_hands", notice: Notice = to_stderr) -> None:
     """Write a rig in a format of `FORMATS`, atomically. Raises InvalidInput where the format would lose geometry.
 
     Kalibr files hold no world frame: theirs is the first camera's. notice: told of clock offsets, for which only

@@ -65,7 +65,9 @@ class _Readings:
     tolerance: float
 
     @staticmethod
-    def of(points_px: NDArray[np.floating], rig: Rig, tolerance: float) -> _Readings:
+    def of(points_px: NDArray[np.float32], rig: Rig, tolerance: float) -> _Readings:
+        # The network errs by shares of the hand, which has more pixels in a larger picture.
+        points_px, rig = rig.levelled(points_px), rig.level
         hands = points_px.reshape(len(rig), N_HANDS, N_HAND, 3)
         read = _core.readings(
             hands, joints=N_JOINTS, least=LEAST_JOINTS, usual_score=USUAL_SCORE, score_fall=SCORE_FALL
@@ -99,7 +101,7 @@ class _Readings:
         return world_mm.reshape(len(of), N_JOINTS, 3)
 
 
-def plainly_agreed(points_px: NDArray[np.floating], world_mm: Floats, rig: Rig) -> bool:
+def plainly_agreed(points_px: NDArray[np.float32], world_mm: Floats, rig: Rig) -> bool:
     """Whether all views' hands (V, 170, 3) are named as they should be: world_mm (170, 3) is triangulated from them."""
     readings = _Readings.of(points_px, rig, TOLERANCE)
     hands_mm = world_mm.reshape(N_HANDS, N_HAND, 3)[:, :N_JOINTS]

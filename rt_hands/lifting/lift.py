@@ -27,7 +27,7 @@ PALM_MM: Final = (
     25.0,
     150.0,
 )  # wrist to middle knuckle, toddler to giant: anything else is a bad triangulation
-MAX_RESIDUAL_OF_WIDTH: Final = 0.03  # of the picture's width: beyond it a view shows another thing
+MAX_RESIDUAL_OF_SIDE: Final = 0.03  # of the picture's longer side: beyond it a view shows another thing
 FUSION_WEIGHT: Final = 0.25
 """Of a triangulated surface point against RTC's. On train people (four views, 114 hands) the surface is off by 4.93,
 4.94, 5.01 and 5.16 mm with 0, 0.25, 0.5 and 0.75; real fingers' thickness follows their bones less than those of RTC's
@@ -64,7 +64,7 @@ def lift(
     settle: bring each view's readings under the hand they are of, by all views and the shapes of the hands in 3D (see
     `identity`). bones_mm: (2, 20) lengths of these hands' bones in the order of JOINT_BONES, where
     the past has shown them, NaN elsewhere.
-    Views of different width count as if they were as wide as the widest; residuals are in its pixels.
+    Views of different size count as if they were as large as the largest; residuals are in its pixels.
     A hand is present when two or more views give it 12 joints with possible bones, its palm has a hand's size, and the
     hand that fits the views best is near what they saw. Joints that no view agrees with come from the rest of their
     hand: views 0, residual NaN, a low score.
@@ -134,7 +134,7 @@ def _triangulate(points_px: NDArray[np.float32], rig: Rig) -> _Points:
         rig.K,
         rig.distortion,
         rig.cam_from_world,
-        max_residual_px=MAX_RESIDUAL_OF_WIDTH * float(rig.size_px[:, 0].max()),
+        max_residual_px=MAX_RESIDUAL_OF_SIDE * rig.side_px,
     )
     # Back from the weighted mean, for a joint that counts 1.
     noise_px = residual_px * np.sqrt((weights * used).sum(0) / np.maximum(views, 1))
@@ -171,7 +171,7 @@ def settled(hands_per_view: Mapping[str, Hands2D] | Sequence[Hands2D], rig: Rig)
     """The views' hands in the rig's order, under the names that all views together give them."""
     given = _by_view(hands_per_view, rig)
     points_px = np.stack([view.points_px for view in given])
-    if not plainly_agreed(points_px, _triangulate(points_px, rig).world_mm, rig):
+    if not plainly_agreed(points_px, _triangulate(rig.levelled(points_px), rig.level).world_mm, rig):
         points_px = settle_hands(points_px, rig)
     there = np.any(np.isfinite(points_px[..., 0]).reshape(len(rig), N_HANDS, N_HAND), axis=2)
     return [Hands2D(points_px[v], there[v], _presence(view, points_px[v])) for v, view in enumerate(given)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.layout import N_HANDS, N_JOINTS
-from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH, PALM_MM
+from rt_hands.lifting.lift import MAX_RESIDUAL_OF_SIDE, PALM_MM
 
 MOMENTS: Final = 30
 """In a row without a hand in 3D, in which two views or more see one."""
@@ -40,7 +40,7 @@ class UnitWatch:
             return None
         rig = self._rig.subset([self._rig.ids[v] for v in cameras]).level
         points_px = self._rig.subset(rig.ids).levelled(seen_px)
-        limit_px = MAX_RESIDUAL_OF_WIDTH * float(rig.size_px[0, 0])
+        limit_px = MAX_RESIDUAL_OF_SIDE * rig.side_px
         score = np.where(np.isfinite(points_px[..., 0]), points_px[..., 2], 0).astype(np.float64)
         joints_mm, *_ = _core.triangulate(
             points_px[..., :2], score, rig.K, rig.distortion, rig.cam_from_world, max_residual_px=limit_px

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rt_hands.camera import Rig
 from rt_hands.layout import JOINT_ORDERS, N_HANDS
-from rt_hands.lifting.lift import MAX_RESIDUAL_OF_WIDTH
+from rt_hands.lifting.lift import MAX_RESIDUAL_OF_SIDE
 from rt_hands.lifting.moment import middle
 from rt_hands.lifting.unit_watch import UnitWatch
 from rt_hands.types import Hands2D, Hands3D
@@ -31,9 +31,9 @@ TWO_WINDOW = 70
 """Moments at which two views of a rig of two see a hand: they can't be told apart, so it takes more of them, and ..."""
 TWO_SHARE = 0.35
 """... where this share of them fit, the rest is what one of them mistook, as of hands that hide each other."""
-TWO_MISS_OF_WIDTH = 0.012
-"""What both miss together, of the picture's width. Seen: at most 0.9 % in twelve good pairs of a rendered and a real
-rig, at least 1.8 % where their cameras were exchanged or given the same pictures."""
+TWO_MISS_OF_SIDE = 0.012
+"""What both miss together, of the picture's longer side. Seen: at most 0.9 % in twelve good pairs of a rendered and a
+real rig, at least 1.8 % where their cameras were exchanged or given the same pictures."""
 SWAP_EXPLAINS = 0.5
 """Two cameras look swapped where each, given the other's pictures, misses by at most this share: 0.1 to 0.25 seen."""
 LAGS_MS = range(-300, 301, 20)
@@ -66,7 +66,7 @@ class RigWatch:
         }
 
     def misses_px(self) -> dict[str, float]:
-        """Median distance of each camera's joints from the hands drawn back, px of the rig's widest pictures; NaN
+        """Median distance of each camera's joints from the hands drawn back, px of the rig's largest pictures; NaN
         before it has any."""
         return {
             camera: sorted(misses)[len(misses) // 2] if misses else np.nan
@@ -96,7 +96,7 @@ class RigWatch:
             for camera, points in zip(measured, seen, strict=True):
                 self._seen[camera].append((times_ns[camera], points[:, :2]))
         drawn = self.rig.project(joints_mm)[at]
-        # In the widest view's pixels, of which all limits are shares.
+        # In the largest view's pixels, of which all limits are shares.
         apart_px = np.linalg.norm(seen[..., :2] - drawn, axis=2) * self._scale[at, None]
         known = np.isfinite(apart_px).sum(1) >= LEAST_JOINTS
         misses_px = middle(apart_px)
@@ -117,7 +117,7 @@ class RigWatch:
 
     @property
     def _limit_px(self) -> float:
-        return MOST_SHARE * MAX_RESIDUAL_OF_WIDTH * float(self.rig.size_px[:, 0].max())
+        return MOST_SHARE * MAX_RESIDUAL_OF_SIDE * self.rig.side_px
 
     def _disagree(
         self, seen: NDArray[np.float32], misses_px: NDArray[np.floating], known: NDArray[np.bool_]
@@ -132,7 +132,7 @@ class RigWatch:
         self._two_miss_px.append(float(misses_px.sum()) if known.all() else np.inf)
         full = len(self._two_miss_px) == TWO_WINDOW
         miss_px = sorted(self._two_miss_px)[int(TWO_SHARE * TWO_WINDOW)] if full else 0.0
-        if miss_px <= TWO_MISS_OF_WIDTH * float(self.rig.size_px[:, 0].max()):
+        if miss_px <= TWO_MISS_OF_SIDE * self.rig.side_px:
             return None
         self._told.update(self.rig.ids)
         a, b = self.rig.ids
@@ -178,7 +178,7 @@ class RigWatch:
     def _lag(self, camera: str, others_px: float) -> str:
         """The sentence on a camera that lags: its hands fit those of another moment; empty for another fault.
 
-        others_px: what the better cameras miss by, in the widest view's pixels.
+        others_px: what the better cameras miss by, in the largest view's pixels.
         """
         by_lag_px = {lag_ms: self._miss_at(camera, lag_ms) for lag_ms in LAGS_MS}
         lag_ms = min(by_lag_px, key=lambda lag: by_lag_px[lag])

@@ -17,7 +17,7 @@ from rt_hands.calibration.commands.result import check_names
 from rt_hands.calibration.commands.rig import collect
 from rt_hands.calibration.compare import held_out
 from rt_hands.calibration.sources import Recording
-from rt_hands.calibration.verdict import WORST_MM, WORST_RMS_WIDTHS
+from rt_hands.calibration.verdict import WORST_MM, WORST_RMS_SIDES
 from rt_hands.errors import InvalidInput, check_least
 from rt_hands.formats import load_rig
 
@@ -62,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
         f"{errors.rms_px:.2f} px, {errors.rms_mm:.2f} mm rms over {errors.corners} corners in {errors.sets} sets; "
         f"the board measures {scale:.2%} of its size"
     )
-    width = max(s[0] for s in seen.sizes_px.values())
-    good = errors.rms_px <= WORST_RMS_WIDTHS * width and errors.rms_mm <= WORST_MM
+    side = max(max(s) for s in seen.sizes_px.values())
+    good = errors.rms_px <= WORST_RMS_SIDES * side and errors.rms_mm <= WORST_MM
     if left := [camera for camera in rig.ids if camera not in checked]:
         console.print(
             f"[red]not checked[/]: {', '.join(left)}, which showed the board in no set together with another camera"
