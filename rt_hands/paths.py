@@ -105,7 +105,9 @@ def _finite(value: object) -> object:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place and rename it there, so that readers never see half of it; pipes as they are."""
-    if path.exists() and not path.is_file():  # a pipe or a terminal, such as /dev/stdout: never to be replaced
+    if (
+        path.exists() and not path.is_file()
+    ):  # a pipe or a terminal, such as /dev/stdout: never to be replaced
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
