@@ -331,6 +331,71 @@ def test_one_picture_is_a_source_of_one(tmp_path):
     np.testing.assert_array_equal(frames.frames[0].image_bgr, read_image(tmp_path / "a.png"))
 
 
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        *(("a.jfif", ".jpg"), ("a.ppm", ".ppm"), ("a.jp2", ".jp2"), ("a", ".png"), ("a.mp4", ".png")),
+        *(("a.ras", ".ras"), ("a.dat", ".jpg")),
+    ],
+)
+def test_a_picture_is_one_whatever_its_ending(tmp_path, name, kind):
+    path = tmp_path / name
+    path.write_bytes(cv2.imencode(kind, grey(90))[1].tobytes())
+    source = open_source(str(path))
+    assert source.still and source.length == 1
+    (frames,) = source
+    np.testing.assert_allclose(frames.frames[0].image_bgr, grey(90), atol=2)
+
+
+def test_a_picture_that_only_ffmpeg_knows_is_single(tmp_path):
+    """TGA: a header of 18 bytes, then the pixels, the lowest row first."""
+    header = bytes([0, 0, 2, *bytes(9), SIZE[0], 0, SIZE[1], 0, 24, 0])
+    (tmp_path / "a.tga").write_bytes(header + grey(90).tobytes())
+    source = open_source(str(tmp_path / "a.tga"))
+    assert source.still and source.length == 1
+    (frames,) = source
+    np.testing.assert_array_equal(frames.frames[0].image_bgr, grey(90))
+
+
+@pytest.mark.parametrize("name", ["film.mjpeg", "film.dat"])
+def test_a_film_of_jpegs_is_no_picture(tmp_path, name):
+    jpegs = [
+        cv2.imencode(".jpg", np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))[1]
+        for i in range(3)
+    ]
+    (tmp_path / name).write_bytes(b"".join(jpeg.tobytes() for jpeg in jpegs))
+    with open_source(str(tmp_path / name)) as source:
+        assert not source.still and len(list(source)) == 3
+
+
+def test_an_animation_is_a_video_whatever_its_ending(tmp_path):
+    with av.open(str(tmp_path / "a.gif"), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb8"
+        for i in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey(60 * i), format="bgr24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "a.gif").rename(tmp_path / "a.dat")
+    with open_source(str(tmp_path / "a.dat")) as source:
+        assert not source.still and len(list(source)) == 3
+
+
+def test_files_of_other_kinds_in_a_folder_of_pictures_are_told_once(tmp_path, said):
+    folder = write_images(tmp_path / "f", ["1.png", "2.jpg"])
+    for name in ("1.heic", "1.xml", "3.heic", "4.HEIC", "5.mov", "about.txt", ".DS_Store", "notes.json"):
+        (folder / name).write_bytes(b"x")
+    (folder / "more").mkdir()
+    source = ImageSource(folder, said.append)
+    assert len(list(source)) == len(list(source)) == 2
+    assert said == [f"{folder}: 3 files of other kinds are left out (.heic 2, .mov 1)."]
+
+
+def test_a_folder_of_pictures_that_can_t_be_read_names_their_kind(tmp_path):
+    (tmp_path / "1.heic").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"no session: 1 file of another kind is left out \(\.heic 1\)"):
+        open_source(str(tmp_path))
+
+
 # --- bundling and sessions ---------------------------------------------------------------------------------
 
 

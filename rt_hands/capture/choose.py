@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+
+import cv2
 
 from rt_hands.capture.devices import find_device, list_devices
 from rt_hands.capture.images import SUFFIXES, ImageSource
@@ -13,7 +16,7 @@ from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.together import TogetherSource
-from rt_hands.capture.video import StreamReader, VideoSource, shown
+from rt_hands.capture.video import StreamReader, VideoSource, is_one_picture, shown
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
@@ -111,6 +114,9 @@ def _together(
 
 
 def _is_pictures(path: Path) -> bool:
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        # By what is in it; OpenCV would give the first picture of animations and of films of JPEGs, too.
+        return os.access(path, os.R_OK) and cv2.haveImageReader(str(path)) and is_one_picture(str(path))
     return path.suffix.lower() in SUFFIXES or (path.is_dir() and not is_session(path))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,20 @@ def picture(frame: Any) -> Image:
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
+def is_one_picture(address: str) -> bool:
+    """Whether FFmpeg reads a file as a picture, whatever its ending: one packet, by a demuxer that has no times."""
+    if not Path(address).is_file():
+        return False
+    try:
+        with av.open(address) as container:
+            of_pictures = container.format.name.endswith("_pipe") or container.format.name == "image2"
+            if not of_pictures or not container.streams.video:
+                return False
+            return sum(1 for packet in islice(container.demux(video=0), 3) if packet.size) == 1
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+
+
 class VideoSource(Source):
     """A video file or its address, each frame once, as fast as it is taken. SourceError where no frame can be read."""
 
@@ -133,7 +148,9 @@ class VideoSource(Source):
         self._notice = notice
         self.name = shown(self._address)
         self.cameras = (camera or Path(self.name).stem,)
-        self.length = self._container.streams.video[0].frames or None
+        self.length = self._container.streams.video[0].frames or (
+            1 if is_one_picture(self._address) else None
+        )
         # A hand is confirmed by its second frame, which a GIF of one picture does not have.
         self.still = self.length == 1
         self._read = False
