@@ -76,6 +76,15 @@ def test_a_run_writes_what_it_promises_and_resumes(tmp_path: Path, made_up: None
     assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)]) == 0
     assert out.stat().st_size < 3e6 and "0.7" in out.with_suffix(".md").read_text()
 
+    with pytest.raises(InvalidInput, match=r"cpm_light\.onnx is already there"):
+        export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)])
+    out.rename(tmp_path / "moved.onnx")
+    with pytest.raises(InvalidInput, match=r"cpm_light\.md is already there"):
+        export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)])
+    assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out), "--overwrite"]) == 0
+
+    with pytest.raises(InvalidInput, match="holds a run; --resume goes on with it, or give another --out"):
+        train_cpm.Trainer(settings(tmp_path))
     continued = train_cpm.Trainer(settings(tmp_path / "next", init=out))
     continued.run()
     assert (tmp_path / "next" / "last.pt").is_file()
@@ -91,7 +100,7 @@ def test_several_checkpoints_make_a_committee(tmp_path: Path) -> None:
     card = out.with_suffix(".md").read_text()
     assert "6.18 M" in card and "7 samples in 1 min; 7 samples in 1 min" in card
     with pytest.raises(InvalidInput, match="these checkpoints are of hand, hand, light"):
-        export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(out)])
+        export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(tmp_path / "three.onnx")])
 
 
 def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
     assert export_cpm.main(["--checkpoint", *again, "--merge", "2", "--out", str(tmp_path / "b.onnx")]) == 0
     assert "one.onnx, then 2 samples in 1 min" in (tmp_path / "b.md").read_text()
     with pytest.raises(InvalidInput, match=r"--merge 3 wants 1 \.\. 2"):
-        export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(out)])
+        export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(tmp_path / "c.onnx")])
 
 
 def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
