@@ -202,6 +202,11 @@ class Trainer:
     """One run: network, average, optimiser, clock and what it writes."""
 
     def __init__(self, settings: Settings) -> None:
+        # In every process, before they wait for one another.
+        if (settings.out / "last.pt").exists() and not settings.resume:
+            raise InvalidInput(
+                f"{settings.out} holds a run; --resume goes on with it, or give another --out."
+            )
         self.settings, self.team = settings, Team()
         self.device = self.team.device
         keep_memory()
