@@ -445,6 +445,11 @@ def test_session_with_a_lag_beyond_half_a_period_leaves_views_absent(tmp_path):
         assert len(next(iter(source)).frames) == 1
 
 
+def test_frames_csv_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "frames.csv").write_text("camera,index,t_ns,dropped\na,0,5,0\n", encoding="utf-8-sig")
+    assert grab_times_ns(tmp_path)["a"].tolist() == [5]
+
+
 def test_session_with_a_short_video_says_so(tmp_path, said):
     folder = write_session(tmp_path / "s")
     write_video(folder / "cam_10.mp4", [0, 40, 80])
