@@ -7,6 +7,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -21,7 +22,7 @@ from rt_hands.capture.images import ImageSource, read_image
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
 from rt_hands.capture.source import Source
-from rt_hands.capture.video import VideoSource
+from rt_hands.capture.video import VideoSource, picture
 from rt_hands.errors import SourceError
 from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet
@@ -101,6 +102,31 @@ def test_a_phones_video_is_turned_upright(tmp_path, degrees):
     h, w = found.shape[:2]
     white = {90: found[3 * h // 4, w // 2], 180: found[h // 2, 3 * w // 4], -90: found[h // 4, w // 2]}
     assert (w, h) == (SIZE if degrees == 180 else SIZE[::-1]) and (white[degrees] > 200).all()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        *((1, 0, 0, 1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0)),
+        *((-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)),
+    ],
+)
+def test_turns_and_mirrors_of_a_display_matrix(matrix):
+    """Each pixel lands where the matrix takes it; FFmpeg's rotation calls a mirror a turn, or nothing."""
+    image = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    a, b, c, d = matrix
+    x, y = np.meshgrid(np.arange(6), np.arange(4))
+    to_x, to_y = a * x + c * y, b * x + d * y
+    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
+    wanted = np.zeros((to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
+    wanted[to_y, to_x] = image
+    fixed = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], "<i4")
+    frame = SimpleNamespace(
+        rotation=-np.degrees(np.arctan2(b, a)),  # as av_display_rotation_get has it
+        to_ndarray=lambda format: image,
+        side_data={"DISPLAYMATRIX": fixed.tobytes()},
+    )
+    np.testing.assert_array_equal(picture(frame), wanted)
 
 
 def test_truncated_video_gives_what_is_there_and_says_so(tmp_path, said):

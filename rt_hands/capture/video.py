@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 
 from rt_hands.capture.source import Notice, Source, to_stderr
@@ -119,10 +120,19 @@ def decode(container: Any, address: str, notice: Notice, partly: bool = False) -
 
 
 def picture(frame: Any) -> Image:
-    """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do."""
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do.
+
+    Mirrored, too, where the file's matrix is of a mirror.
+    """
+    image, degrees = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), frame.rotation
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        # In 16.16 fixed point, x' = a x + c y. FFmpeg's rotation means nothing where it is no turn.
+        a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float)
+        if a * d < b * c:
+            image, degrees = cv2.flip(image, 1), -np.degrees(np.arctan2(-b, -a))
+    turns = round(degrees / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image, np.uint8)
 
 
 def is_one_picture(address: str) -> bool:
