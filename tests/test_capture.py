@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt_hands.capture import open_source
+from rt_hands.capture import video as videos
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import ImageSource, read_image
 from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, grab_times_ns, is_session
 from rt_hands.capture.source import Source
-from rt_hands.capture.video import VideoSource, picture
+from rt_hands.capture.video import VideoSource
 from rt_hands.errors import SourceError
 from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet
@@ -126,7 +127,7 @@ def test_turns_and_mirrors_of_a_display_matrix(matrix):
         to_ndarray=lambda format: image,
         side_data={"DISPLAYMATRIX": fixed.tobytes()},
     )
-    np.testing.assert_array_equal(picture(frame), wanted)
+    np.testing.assert_array_equal(videos.picture(frame), wanted)
 
 
 def test_truncated_video_gives_what_is_there_and_says_so(tmp_path, said):
