@@ -19,6 +19,7 @@ from rt_hands.training import (  # noqa: E402
     compose,
     cpm_networks,
     export_cpm,
+    hints,
     sprite_source,
     train_cpm,
     validate,
@@ -239,6 +240,27 @@ def test_letterbox_keeps_points_on_their_pixels() -> None:
     y, x = np.indices(weight.shape)
     found = [(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()]
     np.testing.assert_allclose(found, points[0], atol=0.1)  # measured 0.02 px
+
+
+def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    whole, foreign = tmp_path / "whole.pt", tmp_path / "foreign.pt"
+    checkpoint.save(whole, name="light", average=cpm_networks.build("light").state_dict())
+    torch.save({"model": torch.zeros(3)}, foreign)
+    cut, clip, onnx = tmp_path / "cut.pt", tmp_path / "clip.mp4", tmp_path / "cut.onnx"
+    cut.write_bytes(whole.read_bytes()[:5000])
+    clip.write_bytes(bytes(range(256)) * 9)
+    onnx.write_bytes(clip.read_bytes())
+    for path in (cut, clip, foreign):
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            export_cpm.main(["--checkpoint", str(path), "--out", str(tmp_path / "o.onnx")])
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            train_cpm.prepare_network(settings(tmp_path, init=path))
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            hints.load_hints(path)
+    with pytest.raises(InvalidInput, match=r"cut\.onnx is no ONNX network that can be read"):
+        export_cpm.main(["--checkpoint", str(onnx), "--out", str(tmp_path / "o.onnx")])
+    with pytest.raises(InvalidInput, match=r"whole\.pt is a checkpoint of 'light', not of 'hand'"):
+        train_cpm.prepare_network(settings(tmp_path, network="hand", init=whole))
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

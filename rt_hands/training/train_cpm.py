@@ -103,7 +103,15 @@ def prepare_network(settings: Settings) -> nn.Module:
             raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
     if settings.init is not None and settings.init.suffix == ".pt":
         state = checkpoint.load(settings.init)
+        if state["name"] != settings.network:
+            raise InvalidInput(
+                f"{settings.init} is a checkpoint of '{state['name']}', not of '{settings.network}'."
+            )
         network.load_state_dict(state["average"])
+    elif settings.init is not None and settings.init.suffix != ".onnx":
+        raise InvalidInput(
+            f"{settings.init} is no checkpoint of train_cpm; --init takes a .pt or .onnx file."
+        )
     return network
 
 
