@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -309,6 +310,19 @@ def test_without_a_folder_for_the_cache_openvino_runs_and_says_so(
     engine = open_engine(standin_path, "openvino", threads=1, precision="float32", quiet=True)
     assert engine.run(np.zeros((1, 3, 368, 368), np.float32))[1].shape == (1, 2)
     assert "Set RT_HANDS_CACHE" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_a_reason_too(tmp_path):
+    """OpenVINO's own may end in an empty line."""
+    openvino_engine = pytest.importorskip("rt_hands.inference.openvino_engine")
+
+    def refuse(_):
+        raise RuntimeError("Check failed:\n\n")
+
+    with pytest.raises(InvalidInput, match=r"can load: the file is damaged or of another kind\.$"):
+        openvino_engine._compile(
+            SimpleNamespace(read_model=refuse, compile_model=refuse), tmp_path / "d.onnx", {}
+        )
 
 
 FORKED = """

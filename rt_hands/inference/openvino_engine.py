@@ -112,7 +112,7 @@ def _compile(core: Any, model: Path, options: dict[str, Any]) -> Any:
     try:
         return core.compile_model(core.read_model(str(model)), "CPU", options)
     except RuntimeError as error:
-        line = (str(error).splitlines() or ["unknown reason"])[-1].strip()
+        line = (str(error).splitlines() or [""])[-1].strip() or "the file is damaged or of another kind."
         raise InvalidInput(f"{model} is no ONNX network that OpenVINO can load: {line}") from error
 
 
