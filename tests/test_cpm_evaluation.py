@@ -230,3 +230,8 @@ def test_figures_have_the_names_that_others_look_for() -> None:
     flat = cpm.flat_figures({"real": real, "table": {"cpm_light": {"test_one_px": 4.0}}})
     assert flat["real_pck10"] == 0.1 and np.isnan(flat["real_invented"])
     assert flat["networks"]["cpm_light"]["test_one_px"] == 4.0 and flat["sets"]["a"] == row
+
+
+def test_drawing_has_no_figures(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--json has no figures to write with --images"):
+        cpm.main(["--images", str(tmp_path), "--json", str(tmp_path / "f.json")])

@@ -369,3 +369,8 @@ def test_a_loaded_network_can_t_be_sent_to_another_process(standin_path):
     with pytest.raises(InvalidInput, match="make a Detector there"):
         pickle.dumps(cpm)
     cpm.close()
+
+
+def test_a_typo_starts_no_ten_thousand_threads(standin_path):
+    with pytest.raises(InvalidInput, match="--threads is 10000; give .* or fewer"):
+        open_engine(standin_path, HERE[-1], threads=10000)

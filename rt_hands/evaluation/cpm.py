@@ -282,6 +282,10 @@ def main(argv: Sequence[str]) -> int:
     check_least("--rendered", options.rendered)
     check_least("--limit", options.limit, 0)
     if options.images is not None:
+        if options.json is not None:
+            raise InvalidInput(
+                "--json has no figures to write with --images, which only draws; leave one out."
+            )
         draw_folder(options, console)
         return 0
     unknown = [part for part in options.parts if part not in PARTS]
