@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -50,16 +51,16 @@ class Detector:
     def __init__(
         self,
         engine: str = "auto",
-        model: str = "default",
+        model: str | Path = "default",
         threads: int | None = None,
         limits: Thresholds | None = None,
         cpm: Cpm | None = None,
         mirror: bool = True,
         alone: bool = True,
     ) -> None:
-        if not isinstance(model, str):
-            raise InvalidInput(f"The model is {model!r}; give a name or the path of an .onnx file, as text.")
-        self.cpm = cpm or Cpm.load(model, engine, threads)
+        if not isinstance(model, str | Path):
+            raise InvalidInput(f"The model is {model!r}; give a name or the path of an .onnx file.")
+        self.cpm = cpm or Cpm.load(str(model), engine, threads)
         self._owned = cpm is None
         self.limits = limits or Thresholds()
         self.mirror = mirror

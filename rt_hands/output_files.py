@@ -34,6 +34,17 @@ def check_outputs(
             _check_file(Path(name), sources, overwrite)
 
 
+def check_new(path: Path | None, overwrite: bool) -> None:
+    """Raise InvalidInput for a file to write that is there already, SourceError where it can't be written."""
+    check_target(path)
+    if path is not None and path.exists() and not overwrite:
+        raise _there(path)
+
+
+def _there(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path} is already there. Give another name, or --overwrite to replace it.")
+
+
 def _check_file(path: Path, sources: Sequence[str], overwrite: bool) -> None:
     check_target(path)
     if not path.is_file():
@@ -42,7 +53,7 @@ def _check_file(path: Path, sources: Sequence[str], overwrite: bool) -> None:
     if any(path.resolve() in (place.resolve(), *_inside(place)) for place in read):
         raise InvalidInput(f"{path} is read from, so it can't be written; give another name.")
     if not overwrite:
-        raise InvalidInput(f"{path} is already there. Give another name, or --overwrite to replace it.")
+        raise _there(path)
 
 
 def _inside(place: Path) -> list[Path]:

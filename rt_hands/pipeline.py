@@ -13,6 +13,7 @@ from rt_hands.camera import Rig
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.clock import RateMeter, StageClock
 from rt_hands.detector import Detector
+from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_POINTS
@@ -84,6 +85,11 @@ class Pipeline:
         rig: Rig | None = None,
         notice: Notice = to_stderr,
     ) -> None:
+        if not all(hasattr(source, name) for name in ("cameras", "still", "live")):
+            raise InvalidInput(
+                f"A Pipeline reads a source, not {type(source).__name__}: give open_source(...), or of a Session its "
+                "replay()."
+            )
         if rig is not None:
             rig.subset(source.cameras).check_depth()
         self.source = source

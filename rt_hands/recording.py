@@ -17,7 +17,7 @@ from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.session_info import COLUMNS, ClockAnchor, SessionInfo, file_stem
 from rt_hands.capture.source import Source
 from rt_hands.display.encoders import Encoder, capture_encoder
-from rt_hands.display.video_file import VideoFile
+from rt_hands.display.video_file import VideoFile, cut_size
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.threads import Stop, Threaded
 from rt_hands.types import Frame, FrameSet
@@ -47,9 +47,9 @@ class Count:
 class SessionWriter:
     """Takes frames of several cameras from any threads; each camera has its own queue, encoder thread and counts.
 
-    cameras: ids; files are named after them. rig: copied in, its cameras named as their files. wait: a full queue makes
-    `add` wait (files) instead of dropping and counting (cameras). settings: sentences on what cameras were asked for
-    and gave.
+    cameras: ids; files are named after them. rig: copied in, its cameras named as their files, of the
+    videos' even sizes. wait: a full queue makes `add` wait (files) instead of dropping and counting (cameras).
+    settings: sentences on what cameras were asked for and gave.
     A recording that ends without a picture is no session: its files, and a folder made for it, are removed.
     Raises SourceError where the folder holds anything, can't be written, or its disk is nearly full.
     """
@@ -72,7 +72,7 @@ class SessionWriter:
                 f"A session needs cameras of different names; got {', '.join(cameras) or 'none'}."
             )
         if rig is not None:
-            rig = Rig(tuple(replace(camera, id=file_stem(camera.id)) for camera in rig))
+            rig = _as_recorded(rig)
         self._made_folder = _new_folder(self.folder)
         _check_space(self.folder, FREE_TO_START, "before the recording")
         encoder = capture_encoder(len(stems))
@@ -277,6 +277,11 @@ class _CameraWriter:
                 self._written += 1
         finally:
             self._video.close()
+
+
+def _as_recorded(rig: Rig) -> Rig:
+    """Cameras named as their files. An odd last row or column is not in the videos: the size shrinks, K stays."""
+    return Rig(tuple(replace(c, id=file_stem(c.id), size_px=cut_size(c.size_px)) for c in rig))
 
 
 def _new_folder(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rt_hands.camera import Rig
 from rt_hands.clock import StageClock
 from rt_hands.detector import Detector, check_picture
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS, N_JOINTS
@@ -69,6 +71,11 @@ class RigDetector:
         rtc: Surface | None = None,
         rounds: int = ROUNDS,
     ) -> None:
+        if not isinstance(rig, Rig):
+            raise InvalidInput(f"The rig is {rig!r}; give a Rig, such as Rig.load(FILE) or load_rig(FILE).")
+        if isinstance(detector, str | Path):
+            raise InvalidInput(f"The detector is {detector!r}; give a Detector(model=...), or None.")
+        check_least("rounds", rounds, 0)
         self.rig = rig
         self.detector = detector or Detector(alone=False)
         self._owned = detector is None
@@ -81,6 +88,12 @@ class RigDetector:
         Raises InvalidInput for a camera that the rig lacks, for what is no picture, and for one of another size than
         it is calibrated for.
         """
+        # One camera is no mistake: in videos the others miss a moment now and then.
+        if not isinstance(images, Mapping) or not images:
+            raise InvalidInput(
+                f"The pictures are {'none' if images == {} else type(images).__name__}; give {{camera: picture}}, of a "
+                "FrameSet {frame.camera: frame.image_bgr for frame in frame_set.frames}."
+            )
         for camera, image in images.items():
             check_picture(image)
             self.rig[camera].check_image((image.shape[1], image.shape[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ Image = NDArray[np.uint8]
 
 
 def _check(name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise InvalidInput(f"{name} is {type(array).__name__}; wanted a NumPy array {shape}.")
     if array.shape != shape:
         raise InvalidInput(f"{name} has shape {array.shape}; wanted {shape}.")
 
@@ -83,6 +85,14 @@ class FrameSet:
         return next((f for f in self.frames if f.camera == camera), None)
 
 
+def _same(one: Hands2D | Hands3D, other: object) -> bool:
+    """Whether all arrays are equal; NaN, of absent points, is equal to NaN."""
+    if type(one) is not type(other):
+        return False
+    names = (each.name for each in fields(one))
+    return all(np.array_equal(getattr(one, n), getattr(other, n), equal_nan=n != "present") for n in names)
+
+
 _ABSENT = np.tile(np.array([np.nan, np.nan, 0], np.float32), (N_POINTS, 1))
 
 
@@ -90,7 +100,7 @@ def _no_scores() -> NDArray[np.float32]:
     return np.zeros(N_HANDS, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hands2D:
     """Both hands in one picture.
 
@@ -112,12 +122,17 @@ class Hands2D:
         """No hand seen."""
         return Hands2D(_ABSENT.copy(), np.zeros(N_HANDS, bool))
 
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other)
+
     def hand(self, hand: int) -> NDArray[np.float32]:
         """(85, 3) float32 view of hand 0 (right) or 1 (left)."""
         return self.points_px[hand_slice(hand)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hands3D:
     """Both hands in the world.
 
@@ -146,6 +161,11 @@ class Hands3D:
         zero = np.zeros(N_POINTS, np.float32)
         residual = np.full(N_POINTS, np.nan, np.float32)
         return Hands3D(nan, zero, residual, np.zeros(N_POINTS, np.int32), np.zeros(N_HANDS, bool))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other)
 
     def hand_mm(self, hand: int) -> NDArray[np.float64]:
         """(85, 3) view of hand 0 (right) or 1 (left), mm."""

@@ -170,6 +170,7 @@ def test_times_of_another_take(two: Path, n: int, says: str) -> None:
         ("camera,t_s\nx,1\n", "has no times of camera 'x2'"),
         ("camera,t_s\nx,one\n", "the time 'one' is not a number"),
         ("camera,t_s\nx,\nx2,1\n", "a picture without a time"),
+        ("camera;t_s\nx;1\n", "semicolons between its columns; save it separated by commas"),
     ],
 )
 def test_bad_times(tmp_path: Path, text: str, says: str) -> None:
@@ -178,6 +179,11 @@ def test_bad_times(tmp_path: Path, text: str, says: str) -> None:
         read_times_s(tmp_path / "t.csv", ["x", "x2"])
     with pytest.raises(InvalidInput, match="Can't read"):
         read_times_s(tmp_path / "none.csv", ["x"])
+
+
+def test_times_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("camera,t_s\nx,1\n", encoding="utf-8-sig")
+    assert read_times_s(tmp_path / "t.csv", ["x"])["x"].tolist() == [1.0]
 
 
 class Wave(Source):

@@ -13,8 +13,9 @@ from test_capture import grey, is_root
 from rt_hands.capture import live, open_source
 from rt_hands.capture.devices import Device, find_device, list_devices, missing_device, why_not_open
 from rt_hands.capture.live import LiveSource
+from rt_hands.capture.simulated import SimulatedReader
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
-from rt_hands.errors import SourceError
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.recording import Recorded
 from rt_hands.types import Frame
 
@@ -320,3 +321,8 @@ def test_webcams_alone_are_mirrored_whatever_they_are_called(tmp_path):
         recorded.close()
     with LiveSource([Scripted("video0")], lambda _: None) as source:
         assert not source.webcams
+
+
+def test_two_cameras_of_one_name_are_refused():
+    with pytest.raises(InvalidInput, match="Two cameras are called 'a'; give each a name of its own"):
+        LiveSource([SimulatedReader("a"), SimulatedReader("a")])

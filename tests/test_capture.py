@@ -7,6 +7,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt_hands.capture import open_source
+from rt_hands.capture import video as videos
 from rt_hands.capture.bundle import ABSENT, bundle
 from rt_hands.capture.images import ImageSource, read_image
 from rt_hands.capture.paced import Played, ReadAhead
@@ -102,6 +104,31 @@ def test_a_phones_video_is_turned_upright(tmp_path, degrees):
     h, w = found.shape[:2]
     white = {90: found[3 * h // 4, w // 2], 180: found[h // 2, 3 * w // 4], -90: found[h // 4, w // 2]}
     assert (w, h) == (SIZE if degrees == 180 else SIZE[::-1]) and (white[degrees] > 200).all()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        *((1, 0, 0, 1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0)),
+        *((-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)),
+    ],
+)
+def test_turns_and_mirrors_of_a_display_matrix(matrix):
+    """Each pixel lands where the matrix takes it; FFmpeg's rotation calls a mirror a turn, or nothing."""
+    image = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    a, b, c, d = matrix
+    x, y = np.meshgrid(np.arange(6), np.arange(4))
+    to_x, to_y = a * x + c * y, b * x + d * y
+    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
+    wanted = np.zeros((to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
+    wanted[to_y, to_x] = image
+    fixed = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], "<i4")
+    frame = SimpleNamespace(
+        rotation=-np.degrees(np.arctan2(b, a)),  # as av_display_rotation_get has it
+        to_ndarray=lambda format: image,
+        side_data={"DISPLAYMATRIX": fixed.tobytes()},
+    )
+    np.testing.assert_array_equal(videos.picture(frame), wanted)
 
 
 def test_truncated_video_gives_what_is_there_and_says_so(tmp_path, said):
@@ -332,6 +359,71 @@ def test_one_picture_is_a_source_of_one(tmp_path):
     np.testing.assert_array_equal(frames.frames[0].image_bgr, read_image(tmp_path / "a.png"))
 
 
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        *(("a.jfif", ".jpg"), ("a.ppm", ".ppm"), ("a.jp2", ".jp2"), ("a", ".png"), ("a.mp4", ".png")),
+        *(("a.ras", ".ras"), ("a.dat", ".jpg")),
+    ],
+)
+def test_a_picture_is_one_whatever_its_ending(tmp_path, name, kind):
+    path = tmp_path / name
+    path.write_bytes(cv2.imencode(kind, grey(90))[1].tobytes())
+    source = open_source(str(path))
+    assert source.still and source.length == 1
+    (frames,) = source
+    np.testing.assert_allclose(frames.frames[0].image_bgr, grey(90), atol=2)
+
+
+def test_a_picture_that_only_ffmpeg_knows_is_single(tmp_path):
+    """TGA: a header of 18 bytes, then the pixels, the lowest row first."""
+    header = bytes([0, 0, 2, *bytes(9), SIZE[0], 0, SIZE[1], 0, 24, 0])
+    (tmp_path / "a.tga").write_bytes(header + grey(90).tobytes())
+    source = open_source(str(tmp_path / "a.tga"))
+    assert source.still and source.length == 1
+    (frames,) = source
+    np.testing.assert_array_equal(frames.frames[0].image_bgr, grey(90))
+
+
+@pytest.mark.parametrize("name", ["film.mjpeg", "film.dat"])
+def test_a_film_of_jpegs_is_no_picture(tmp_path, name):
+    jpegs = [
+        cv2.imencode(".jpg", np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))[1]
+        for i in range(3)
+    ]
+    (tmp_path / name).write_bytes(b"".join(jpeg.tobytes() for jpeg in jpegs))
+    with open_source(str(tmp_path / name)) as source:
+        assert not source.still and len(list(source)) == 3
+
+
+def test_an_animation_is_a_video_whatever_its_ending(tmp_path):
+    with av.open(str(tmp_path / "a.gif"), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb8"
+        for i in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey(60 * i), format="bgr24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "a.gif").rename(tmp_path / "a.dat")
+    with open_source(str(tmp_path / "a.dat")) as source:
+        assert not source.still and len(list(source)) == 3
+
+
+def test_files_of_other_kinds_in_a_folder_of_pictures_are_told_once(tmp_path, said):
+    folder = write_images(tmp_path / "f", ["1.png", "2.jpg"])
+    for name in ("1.heic", "1.xml", "3.heic", "4.HEIC", "5.mov", "about.txt", ".DS_Store", "notes.json"):
+        (folder / name).write_bytes(b"x")
+    (folder / "more").mkdir()
+    source = ImageSource(folder, said.append)
+    assert len(list(source)) == len(list(source)) == 2
+    assert said == [f"{folder}: 3 files of other kinds are left out (.heic 2, .mov 1)."]
+
+
+def test_a_folder_of_pictures_that_can_t_be_read_names_their_kind(tmp_path):
+    (tmp_path / "1.heic").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"no session: 1 file of another kind is left out \(\.heic 1\)"):
+        open_source(str(tmp_path))
+
+
 # --- bundling and sessions ---------------------------------------------------------------------------------
 
 
@@ -379,6 +471,11 @@ def test_session_is_bundled_by_grab_time(tmp_path):
 def test_session_with_a_lag_beyond_half_a_period_leaves_views_absent(tmp_path):
     with SessionSource(write_session(tmp_path / "s", lag_ms=25)) as source:
         assert len(next(iter(source)).frames) == 1
+
+
+def test_frames_csv_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "frames.csv").write_text("camera,index,t_ns,dropped\na,0,5,0\n", encoding="utf-8-sig")
+    assert grab_times_ns(tmp_path)["a"].tolist() == [5]
 
 
 def test_session_with_a_short_video_says_so(tmp_path, said):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rt_hands import evaluate
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.evaluation import cpm, decoders, real_hands, rendered, sheets
 from rt_hands.layout import N_POINTS
@@ -146,6 +147,30 @@ def test_command_draws_a_folder(tmp_path: Path, standin_path: Path) -> None:
     options = ["--images", str(tmp_path), "--model", str(standin_path), "--engine", "onnxruntime"]
     assert cpm.main([*options, "--sheets", str(tmp_path / "out"), "--threads", "1"]) == 0
     assert (tmp_path / "out" / "images_00.png").is_file()
+    with pytest.raises(InvalidInput, match=r"images_00\.png is already there.*--overwrite"):
+        cpm.main([*options, "--sheets", str(tmp_path / "out"), "--threads", "1"])
+    again = [*options, "--sheets", str(tmp_path / "out"), "--threads", "1", "--overwrite"]
+    assert cpm.main(again) == 0
+
+
+def test_figures_that_are_there_are_not_replaced_unasked(tmp_path: Path) -> None:
+    there = tmp_path / "there.json"
+    there.write_text("{}")
+    words = {
+        "cpm": ["--json"],
+        "rtc": ["--json"],
+        "rig": ["--json"],
+        "video": ["--source", "clip.mp4", "--json"],
+    }
+    words |= {
+        "session": ["sample", "hands.csv", "--json"],
+        "clocks": ["--rig", "r", "--source", "s", "--out"],
+    }
+    for part, options in words.items():
+        with pytest.raises(InvalidInput, match=r"there\.json is already there.*--overwrite to replace it"):
+            evaluate.main([part, *options, str(there)])
+    with pytest.raises(InvalidInput, match=r"there\.json is already there"):
+        evaluate.main(["rtc", "--picture", str(there)])
 
 
 def test_command_reads_pictures_as_live_does(
@@ -162,7 +187,7 @@ def test_command_reads_pictures_as_live_does(
     assert cpm.main([*options, "--images", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "2 pictures on 1 sheets" in said and "cut.jpg is no picture that can be decoded" in said
-    assert cpm.main([*options, "--images", str(folder / "a.tif")]) == 0
+    assert cpm.main([*options, "--images", str(folder / "a.tif"), "--overwrite"]) == 0
     assert "1 pictures on 1 sheets" in capsys.readouterr().out
 
 
@@ -171,7 +196,7 @@ def test_pictures_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
     words = ["--sheets", str(tmp_path / "out"), "--images"]
     with pytest.raises(SourceError, match="There is no file or folder .*gone"):
         cpm.main([*words, str(tmp_path / "gone")])
-    with pytest.raises(SourceError, match=r"holds no pictures \(\.jpg, .*\.tiff\)"):
+    with pytest.raises(SourceError, match=r"holds no pictures \(\.jpg, .*\.tiff, .*\)"):
         cpm.main([*words, str(tmp_path)])
 
 
@@ -205,3 +230,8 @@ def test_figures_have_the_names_that_others_look_for() -> None:
     flat = cpm.flat_figures({"real": real, "table": {"cpm_light": {"test_one_px": 4.0}}})
     assert flat["real_pck10"] == 0.1 and np.isnan(flat["real_invented"])
     assert flat["networks"]["cpm_light"]["test_one_px"] == 4.0 and flat["sets"]["a"] == row
+
+
+def test_drawing_has_no_figures(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--json has no figures to write with --images"):
+        cpm.main(["--images", str(tmp_path), "--json", str(tmp_path / "f.json")])

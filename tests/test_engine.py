@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -304,3 +310,67 @@ def test_without_a_folder_for_the_cache_openvino_runs_and_says_so(
     engine = open_engine(standin_path, "openvino", threads=1, precision="float32", quiet=True)
     assert engine.run(np.zeros((1, 3, 368, 368), np.float32))[1].shape == (1, 2)
     assert "Set RT_HANDS_CACHE" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_a_reason_too(tmp_path):
+    """OpenVINO's own may end in an empty line."""
+    openvino_engine = pytest.importorskip("rt_hands.inference.openvino_engine")
+
+    def refuse(_):
+        raise RuntimeError("Check failed:\n\n")
+
+    with pytest.raises(InvalidInput, match=r"can load: the file is damaged or of another kind\.$"):
+        openvino_engine._compile(
+            SimpleNamespace(read_model=refuse, compile_model=refuse), tmp_path / "d.onnx", {}
+        )
+
+
+FORKED = """
+import gc, os, sys
+from pathlib import Path
+import numpy as np
+from rt_hands.inference.engine import open_engine
+
+loaded = open_engine(Path(sys.argv[1]), sys.argv[2], threads=2, quiet=True)
+image = np.zeros((1, 3, 368, 368), np.float32)
+expected = [array.copy() for array in loaded.run(image)]
+child = os.fork()
+if child == 0:
+    if sys.argv[3] == "run":
+        assert all((a == b).all() for a, b in zip(loaded.run(image), expected, strict=True))
+    elif sys.argv[3] == "close":
+        loaded.close()
+    else:
+        loaded = open_engine(Path(sys.argv[1]), sys.argv[2], threads=1, quiet=True)
+        gc.collect()
+        loaded.run(image)
+    os._exit(0)  # as multiprocessing's children end
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system does not fork.")
+@pytest.mark.parametrize("what", ["run", "close", "replace"])
+@pytest.mark.parametrize("name", HERE)
+def test_a_forked_child_reads_closes_and_replaces_what_it_inherits(standin_path, name, what):
+    """Without the parent's threads, of which the child would wait for ever, or die of (OpenVINO)."""
+    command = [sys.executable, "-c", FORKED, str(standin_path), name, what]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, said
+
+
+def test_a_loaded_network_can_t_be_sent_to_another_process(standin_path):
+    cpm = Cpm(open_engine(standin_path, HERE[-1], threads=1, quiet=True))
+    with pytest.raises(InvalidInput, match="make a Detector there"):
+        pickle.dumps(cpm)
+    cpm.close()
+
+
+def test_a_typo_starts_no_ten_thousand_threads(standin_path):
+    with pytest.raises(InvalidInput, match="--threads is 10000; give .* or fewer"):
+        open_engine(standin_path, HERE[-1], threads=10000)

@@ -151,5 +151,5 @@ def test_offsets_are_written_against_the_rigs_own_clock(
     assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'new.toml'}\n")
     new = Rig.load(tmp_path / "new.toml")
     assert new.clock_offset_ms == {"cam_0": 5.0, "cam_1": 40.0, "cam_2": 100.0}
-    with pytest.raises(InvalidInput, match="new.toml is there already"):
+    with pytest.raises(InvalidInput, match="new.toml is already there"):
         clocks.main(words)

@@ -72,6 +72,16 @@ def test_tables_keep_every_bit(tmp_path: Path, ending: str, three_d: bool) -> No
     assert_same(before, load_hands(tmp_path / f"hands.{ending}"))
 
 
+def test_a_csv_saved_by_excel_is_read(tmp_path: Path) -> None:
+    export_hands(tmp_path / "hands.csv", samples(False))
+    text = (tmp_path / "hands.csv").read_text(encoding="utf-8")
+    (tmp_path / "bom.csv").write_text(text, encoding="utf-8-sig")
+    assert_same(samples(False), load_hands(tmp_path / "bom.csv"))
+    (tmp_path / "semicolons.csv").write_text(text.replace(",", ";"), encoding="utf-8")
+    with pytest.raises(InvalidInput, match="its columns must be separated by commas"):
+        load_hands(tmp_path / "semicolons.csv")
+
+
 def test_csv_columns_are_named_and_absent_cells_are_empty(tmp_path: Path) -> None:
     export_hands(tmp_path / "h.csv", samples(False, 1))
     header, row = (

@@ -19,11 +19,17 @@ from rt_hands.clock import RateMeter, StageClock
 from rt_hands.consumers import JsonLines, Worker, as_record, close_all
 from rt_hands.display.overlay import Tiling
 from rt_hands.display.view import Canvas, ViewOptions, draw_result
-from rt_hands.errors import SourceError
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Tracked
 from rt_hands.types import Frame, FrameSet, Hands2D
+
+
+@pytest.mark.parametrize("source", ["clip.mp4", Path("clip.mp4"), None])
+def test_what_is_no_source_is_told_the_way_to_one(standin_cpm, source):
+    with pytest.raises(InvalidInput, match=r"give open_source\(...\), or of a Session its replay\(\)"):
+        Pipeline(source, standin_cpm)
 
 
 def test_all_views_are_one_engine_call(standin_cpm, monkeypatch):

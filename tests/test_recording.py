@@ -79,6 +79,29 @@ def test_a_recorded_rig_has_its_cameras_named_as_their_files(tmp_path):
         assert session.times_ns["cam_A"].tolist() == [STEP_NS - 97_000_000]
 
 
+def test_a_session_of_odd_pictures_has_a_rig_that_fits_its_videos(tmp_path, capsys):
+    rig = Rig(tuple(replace(made_camera(name), size_px=(163, 121)) for name in ("a", "b")))
+    with SessionWriter(tmp_path / "s", rig.ids, rig=rig, wait=True) as writer:
+        for name in rig.ids:
+            for i in range(2):
+                writer.add(Frame(np.zeros((121, 163, 3), np.uint8), name, i, STEP_NS * i))
+    assert capsys.readouterr().err.count("Pictures of 163x121 are cut to 162x120 in ") == 2
+    with Session(tmp_path / "s") as session:
+        for frames in session.replay():
+            for frame in frames.frames:
+                session.rig[frame.camera].check_image(frame.size_px)
+        np.testing.assert_array_equal(session.rig["a"].K, rig["a"].K)
+
+
+def test_a_picture_too_small_for_a_video_is_one_sentence(tmp_path):
+    writer = SessionWriter(tmp_path / "s", ("a",), wait=True)
+    writer.add(Frame(np.zeros((1, 1, 3), np.uint8), "a", 0, 0))
+    with pytest.raises(
+        SourceError, match=r"a\.mp4 can't be written: pictures of 1x1 are too small for a video"
+    ):
+        writer.close()
+
+
 def test_clock_offsets_are_added_once_on_the_way_through_a_recording(tmp_path):
     class Slow(Still):
         clock_offset_ms: ClassVar = {"b": -24.0}

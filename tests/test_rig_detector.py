@@ -244,3 +244,16 @@ def test_a_slow_recording_is_read_four_times(
     results = list(Pipeline(source, standin_cpm, keep_beliefs=beliefs))
     assert all(view.states == (State.SEEN, State.SEEN) for view in results[-1].views)
     assert batches[-1] == 2 * len(PLACES_MM) * times
+
+
+def test_what_a_rig_detector_can_t_use_is_a_sentence(standin_cpm):
+    with pytest.raises(InvalidInput, match=r"The rig is 'rig\.toml'; give a Rig"):
+        RigDetector("rig.toml")
+    with pytest.raises(InvalidInput, match=r"The detector is 'light'; give a Detector"):
+        RigDetector(rig(), "light")
+    detector = Detector(cpm=standin_cpm)
+    with pytest.raises(InvalidInput, match="rounds is -1; give 0 or more"):
+        RigDetector(rig(), detector, rounds=-1)
+    for images in ({}, [np.zeros((4, 4, 3), np.uint8)]):
+        with pytest.raises(InvalidInput, match=r"The pictures are (none|list); give \{camera: picture\}"):
+            RigDetector(rig(), detector)(images)

@@ -159,3 +159,8 @@ def test_metres_and_unknown_models_are_named(nets: dict[str, Rtc]) -> None:
         Rtc("rtc9")
     with pytest.raises(InvalidInput, match=r"wanted \(N, 21, 3\)"):
         nets["rtc"](open_hand()[0], RIGHT)
+
+
+def test_another_network_is_no_rtc(standin_path):
+    with pytest.raises(InvalidInput, match="is no RTC network: it has belief_maps, image, presence"):
+        Rtc(str(standin_path))

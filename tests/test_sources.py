@@ -115,6 +115,18 @@ def test_several_files_play_together(video, tmp_path):
     assert all(frames.cameras == ("clip", "right") and frames.spread_ns == 0 for frames in sets)
 
 
+def test_paths_and_camera_numbers_are_words_too(video, tmp_path, monkeypatch):
+    for given in (video, [video]):
+        with open_source(given) as source:
+            assert source.cameras == ("clip",)
+    monkeypatch.setattr(choose, "find_device", lambda word: None)
+    monkeypatch.setattr(choose, "list_devices", list)
+    with pytest.raises(SourceError, match="'0' is no file or folder, and this machine has no webcam"):
+        open_source(0)
+    with pytest.raises(InvalidInput, match=r"A source is 1\.5; give a camera's number, a path"):
+        open_source([1.5])
+
+
 def test_several_files_need_different_names(video):
     with pytest.raises(InvalidInput, match="different camera names; got clip, clip"):
         open_source([str(video), str(video)])

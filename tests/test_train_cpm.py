@@ -19,6 +19,7 @@ from rt_hands.training import (  # noqa: E402
     compose,
     cpm_networks,
     export_cpm,
+    hints,
     sprite_source,
     train_cpm,
     validate,
@@ -76,6 +77,15 @@ def test_a_run_writes_what_it_promises_and_resumes(tmp_path: Path, made_up: None
     assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)]) == 0
     assert out.stat().st_size < 3e6 and "0.7" in out.with_suffix(".md").read_text()
 
+    with pytest.raises(InvalidInput, match=r"cpm_light\.onnx is already there"):
+        export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)])
+    out.rename(tmp_path / "moved.onnx")
+    with pytest.raises(InvalidInput, match=r"cpm_light\.md is already there"):
+        export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out)])
+    assert export_cpm.main(["--checkpoint", str(tmp_path / "last.pt"), "--out", str(out), "--overwrite"]) == 0
+
+    with pytest.raises(InvalidInput, match="holds a run; --resume goes on with it, or give another --out"):
+        train_cpm.Trainer(settings(tmp_path))
     continued = train_cpm.Trainer(settings(tmp_path / "next", init=out))
     continued.run()
     assert (tmp_path / "next" / "last.pt").is_file()
@@ -91,7 +101,7 @@ def test_several_checkpoints_make_a_committee(tmp_path: Path) -> None:
     card = out.with_suffix(".md").read_text()
     assert "6.18 M" in card and "7 samples in 1 min; 7 samples in 1 min" in card
     with pytest.raises(InvalidInput, match="these checkpoints are of hand, hand, light"):
-        export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(out)])
+        export_cpm.main([*two, str(tmp_path / "light2.pt"), "--out", str(tmp_path / "three.onnx")])
 
 
 def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
@@ -119,7 +129,7 @@ def test_runs_that_went_on_are_merged(tmp_path: Path) -> None:
     assert export_cpm.main(["--checkpoint", *again, "--merge", "2", "--out", str(tmp_path / "b.onnx")]) == 0
     assert "one.onnx, then 2 samples in 1 min" in (tmp_path / "b.md").read_text()
     with pytest.raises(InvalidInput, match=r"--merge 3 wants 1 \.\. 2"):
-        export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(out)])
+        export_cpm.main(["--checkpoint", *map(str, paths), "--merge", "3", "--out", str(tmp_path / "c.onnx")])
 
 
 def test_the_baseline_trains_and_exports(tmp_path: Path, made_up: None) -> None:
@@ -230,6 +240,27 @@ def test_letterbox_keeps_points_on_their_pixels() -> None:
     y, x = np.indices(weight.shape)
     found = [(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()]
     np.testing.assert_allclose(found, points[0], atol=0.1)  # measured 0.02 px
+
+
+def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    whole, foreign = tmp_path / "whole.pt", tmp_path / "foreign.pt"
+    checkpoint.save(whole, name="light", average=cpm_networks.build("light").state_dict())
+    torch.save({"model": torch.zeros(3)}, foreign)
+    cut, clip, onnx = tmp_path / "cut.pt", tmp_path / "clip.mp4", tmp_path / "cut.onnx"
+    cut.write_bytes(whole.read_bytes()[:5000])
+    clip.write_bytes(bytes(range(256)) * 9)
+    onnx.write_bytes(clip.read_bytes())
+    for path in (cut, clip, foreign):
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            export_cpm.main(["--checkpoint", str(path), "--out", str(tmp_path / "o.onnx")])
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            train_cpm.prepare_network(settings(tmp_path, init=path))
+        with pytest.raises(InvalidInput, match=f"{path.name} is no checkpoint of train_cpm"):
+            hints.load_hints(path)
+    with pytest.raises(InvalidInput, match=r"cut\.onnx is no ONNX network that can be read"):
+        export_cpm.main(["--checkpoint", str(onnx), "--out", str(tmp_path / "o.onnx")])
+    with pytest.raises(InvalidInput, match=r"whole\.pt is a checkpoint of 'light', not of 'hand'"):
+        train_cpm.prepare_network(settings(tmp_path, network="hand", init=whole))
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rt_hands.errors import InvalidInput
+
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = """
 from importlib.machinery import PathFinder
@@ -40,3 +42,12 @@ def test_a_missing_package_is_one_sentence(tmp_path: Path, module: str) -> None:
 def test_labels_need_neither(tmp_path: Path) -> None:
     ended = run(tmp_path, "pseudo_label")
     assert ended.returncode == 0 and "usage" in ended.stdout
+
+
+def test_a_contact_sheet_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    sheet = pytest.importorskip(
+        "rt_hands.synth.sheet", reason="The data engine: pip install rt_hands[synth]."
+    )
+    (tmp_path / "s.png").write_bytes(b"mine")
+    with pytest.raises(InvalidInput, match=r"s\.png is already there.*--overwrite"):
+        sheet.main(["--out", str(tmp_path / "s.png")])

@@ -80,3 +80,16 @@ def test_wrong_shapes_are_named() -> None:
 def test_types_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Hands2D.empty().present = np.ones(2, bool)  # type: ignore[misc]
+
+
+def test_hands_are_equal_where_their_arrays_are():
+    for kind in (Hands2D, Hands3D):
+        assert kind.empty() == kind.empty() and kind.empty() != "hands"
+    other = Hands2D.empty()
+    other.points_px[3] = 1
+    assert other != Hands2D.empty() and Hands2D.empty() != Hands3D.empty()
+
+
+def test_lists_in_place_of_arrays_are_a_sentence():
+    with pytest.raises(InvalidInput, match=r"Hands2D\.points_px is list; wanted a NumPy array \(170, 3\)"):
+        Hands2D([[0.0] * 3] * 170, np.zeros(2, bool))

@@ -167,6 +167,8 @@ def read_times_s(path: Path, cameras: list[str]) -> dict[str, NDArray[np.float64
     rows, columns = _table(path)
     who = next((c for c in _CAMERA if c in columns), None)
     when = next((c for c in _TIMES if c in columns), None)
+    if len(columns) == 1 and ";" in columns[0]:
+        raise InvalidInput(f"'{path}' has semicolons between its columns; save it separated by commas.")
     if who is None or when is None:
         raise InvalidInput(
             f"'{path}' has the columns {', '.join(columns)}; wanted a camera ({', '.join(_CAMERA)}) and "
@@ -191,7 +193,7 @@ def read_times_s(path: Path, cameras: list[str]) -> dict[str, NDArray[np.float64
 def _table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Rows and column names of a CSV file."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a byte order mark
             reader = csv.DictReader(file)
             return list(reader), list(reader.fieldnames or [])
     except OSError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeAlias
+
+import cv2
 
 from rt_hands.capture.devices import find_device, list_devices
 from rt_hands.capture.images import SUFFIXES, ImageSource
@@ -13,18 +17,19 @@ from rt_hands.capture.paced import Played, ReadAhead
 from rt_hands.capture.session_files import SessionSource, is_session
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.together import TogetherSource
-from rt_hands.capture.video import StreamReader, VideoSource, shown
+from rt_hands.capture.video import StreamReader, VideoSource, is_one_picture, shown
 from rt_hands.capture.webcam import WebcamReader, WebcamSettings
 from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.paths import sample_dir
 
 NETWORK = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "srt", "http", "https")
+Word: TypeAlias = str | os.PathLike[str] | int
 NEAR = 0.7
 """Likeness, as difflib counts it, from which a word is taken for `sample` mistyped: sampel has 0.83, simple 0.67."""
 
 
 def open_source(
-    source: str | Sequence[str] = (),
+    source: Word | Sequence[Word] = (),
     realtime: bool = False,
     settings: WebcamSettings | None = None,
     notice: Notice = to_stderr,
@@ -42,9 +47,8 @@ def open_source(
     clock_offset_ms: by camera, see `Camera`; for a session they go before those of its own rig.toml.
     Raises SourceError where it can't be opened, InvalidInput where the words mean nothing.
     """
-    words = (
-        [source] if isinstance(source, str) else list(source) or [_first_camera_or_sample(settings, notice)]
-    )
+    given = [source] if isinstance(source, str | os.PathLike | int) else list(source)
+    words = [_as_text(word) for word in given] or [_first_camera_or_sample(settings, notice)]
     if not all(word.strip() for word in words):
         raise InvalidInput("A source is an empty word; give a camera, a file, a folder, a URL or `sample`.")
     names, words = _split_names(words, cameras)
@@ -62,6 +66,12 @@ def open_source(
     if recorded.still:
         return recorded
     return Played(recorded) if realtime else ReadAhead(recorded)
+
+
+def _as_text(word: Word) -> str:
+    if isinstance(word, bool) or not isinstance(word, str | os.PathLike | int):
+        raise InvalidInput(f"A source is {word!r}; give a camera's number, a path, a URL or `sample`.")
+    return str(word) if isinstance(word, int) else os.fspath(word)
 
 
 def need_camera(words: Sequence[str]) -> None:
@@ -111,6 +121,9 @@ def _together(
 
 
 def _is_pictures(path: Path) -> bool:
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        # By what is in it; OpenCV would give the first picture of animations and of films of JPEGs, too.
+        return os.access(path, os.R_OK) and cv2.haveImageReader(str(path)) and is_one_picture(str(path))
     return path.suffix.lower() in SUFFIXES or (path.is_dir() and not is_session(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,15 @@ from rt_hands.errors import SourceError
 from rt_hands.paths import natural_key
 from rt_hands.types import Frame, FrameSet, Image
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES: Final = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".jp2", ".pbm", ".pgm", ".pnm", ".ppm"),
+)
+BESIDE: Final = (
+    *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".npy", ".npz", ".parquet", ".pkl"),
+    *(".py", ".toml", ".tsv", ".txt", ".xml", ".xmp", ".yaml", ".yml"),
+)
+"""Endings of what is kept beside pictures, and missed by nobody."""
 DEPTHS: Final = (8, 10, 12, 14, 16)
 """Bits of a sensor's values that 16-bit files hold."""
 NOMINAL_STEP_NS: Final = 1_000_000_000
@@ -73,7 +82,9 @@ class ImageSource(Source):
     def __init__(self, path: str | Path, notice: Notice = to_stderr, camera: str | None = None) -> None:
         self.name = str(path)
         self._notice = notice
-        self.paths = _pictures(Path(path))
+        self.paths, left_out = _pictures(Path(path))
+        if left_out:
+            notice(f"{path}: {left_out}.")
         self.cameras = (camera or Path(path).stem,)
         self.length = len(self.paths)
 
@@ -95,15 +106,39 @@ class ImageSource(Source):
             raise SourceError(f"None of the {len(self.paths)} pictures in {self.name} can be read.")
 
 
-def _pictures(path: Path) -> list[Path]:
+def _pictures(path: Path) -> tuple[list[Path], str]:
+    """Of a folder, in natural order; and in words how many other files are left out, "" for none that were meant."""
     if path.is_file():
-        return [path]
+        return [path], ""
     try:
-        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+        inside = sorted(path.iterdir(), key=lambda p: natural_key(p.name))
     except OSError as error:
         raise SourceError(
             f"The folder {path} can't be read: {error.strerror}. Check its permissions."
         ) from error
+    found = [p for p in inside if p.suffix.lower() in SUFFIXES]
+    left_out = _left_out(inside, {p.stem for p in found})
     if not found:
-        raise SourceError(f"The folder {path} holds no pictures ({', '.join(SUFFIXES)}) and no session.")
-    return sorted(found, key=lambda p: natural_key(p.name))
+        reason = f": {left_out}" if left_out else ""
+        raise SourceError(
+            f"The folder {path} holds no pictures ({', '.join(SUFFIXES)}) and no session{reason}."
+        )
+    return found, left_out
+
+
+def _left_out(inside: list[Path], stems: set[str]) -> str:
+    """Files of a folder that may have been meant as pictures: not hidden ones, nor a picture's companions."""
+    kinds = Counter(
+        p.suffix.lower() or "without an ending"
+        for p in inside
+        if p.suffix.lower() not in {*SUFFIXES, *BESIDE}
+        and p.stem not in stems
+        and not p.name.startswith(".")
+        and p.is_file()
+    )
+    if not (count := kinds.total()):
+        return ""
+    listed = ", ".join(f"{kind} {n}" for kind, n in kinds.most_common())
+    return (
+        f"{count} file{' of another kind is' if count == 1 else 's of other kinds are'} left out ({listed})"
+    )

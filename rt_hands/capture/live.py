@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
@@ -12,7 +12,7 @@ from typing import Protocol
 from rt_hands.capture.offsets import offsets_ns
 from rt_hands.capture.source import Notice, Source, to_stderr
 from rt_hands.capture.webcam import WebcamReader
-from rt_hands.errors import SourceError
+from rt_hands.errors import InvalidInput, SourceError
 from rt_hands.types import Frame, FrameSet, Image
 
 RETRY_EVERY_S = 1.0
@@ -141,6 +141,10 @@ class LiveSource(Source):
     ) -> None:
         self.readers = tuple(readers)
         self.cameras = tuple(reader.camera for reader in readers)
+        if twice := [camera for camera, count in Counter(self.cameras).items() if count > 1]:
+            raise InvalidInput(
+                f"Two cameras are called '{twice[0]}'; give each a name of its own, as ID=SOURCE."
+            )
         self.name = ", ".join(reader.name for reader in readers)
         self.webcams = all(isinstance(reader, WebcamReader) for reader in readers)
         self._notice = notice

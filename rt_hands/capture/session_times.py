@@ -77,7 +77,7 @@ def grab_times_ns(folder: Path, finished: bool = True) -> dict[str, Times]:
     path = folder / "frames.csv"
     times: dict[str, list[int]] = {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins with a byte order mark
         if not finished and not text.endswith("\n"):
             text = text[: text.rfind("\n") + 1]
         for row in csv.DictReader(text.splitlines()):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 
 from rt_hands.capture.source import Notice, Source, to_stderr
@@ -118,10 +120,33 @@ def decode(container: Any, address: str, notice: Notice, partly: bool = False) -
 
 
 def picture(frame: Any) -> Image:
-    """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do."""
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    """A decoded frame as (h, w, 3) uint8 BGR, turned upright where the file says so, as phones' files do.
+
+    Mirrored, too, where the file's matrix is of a mirror.
+    """
+    image, degrees = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), frame.rotation
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        # In 16.16 fixed point, x' = a x + c y. FFmpeg's rotation means nothing where it is no turn.
+        a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float)
+        if a * d < b * c:
+            image, degrees = cv2.flip(image, 1), -np.degrees(np.arctan2(-b, -a))
+    turns = round(degrees / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image, np.uint8)
+
+
+def is_one_picture(address: str) -> bool:
+    """Whether FFmpeg reads a file as a picture, whatever its ending: one packet, by a demuxer that has no times."""
+    if not Path(address).is_file():
+        return False
+    try:
+        with av.open(address) as container:
+            of_pictures = container.format.name.endswith("_pipe") or container.format.name == "image2"
+            if not of_pictures or not container.streams.video:
+                return False
+            return sum(1 for packet in islice(container.demux(video=0), 3) if packet.size) == 1
+    except (av.FFmpegError, OSError, ValueError):
+        return False
 
 
 class VideoSource(Source):
@@ -137,7 +162,7 @@ class VideoSource(Source):
         self.name = shown(self._address)
         self.cameras = (camera or Path(self.name).stem,)
         stream = self._container.streams.video[0]
-        self.length = stream.frames or None
+        self.length = stream.frames or (1 if is_one_picture(self._address) else None)
         # The stream's, not that of the first picture that can be decoded: pieces at its begin may be damaged.
         self.start_ns = round(float((stream.start_time or 0) * stream.time_base) * 1e9)
         # A hand is confirmed by its second frame, which a GIF of one picture does not have.

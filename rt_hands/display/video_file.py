@@ -34,7 +34,7 @@ class VideoFile:
     def __init__(self, path: str | Path, encoder: Encoder | None = None, notice: Notice = to_stderr) -> None:
         self.path = Path(path)
         self._encoder = encoder or software_encoder()
-        self._notice = first_only(notice)
+        self._notice, self._on_cut = first_only(notice), notice
         self.frames = 0
         self.size_px = (0, 0)
         self._stream: Any = None
@@ -60,9 +60,9 @@ class VideoFile:
         """
         if self._stream is None:
             self._container.metadata["comment"] = f"{FIRST_GRAB}{t_ns}"
-            self._stream = _new_stream(self._container, image_bgr, self._encoder)
+            self.size_px = self._even(image_bgr)
+            self._stream = _new_stream(self._container, self.size_px, self._encoder)
             self._first_ns = t_ns
-            self.size_px = self._stream.width, self._stream.height
         width, height = self.size_px
         # An odd last row or column is cut off below; any other size is fitted.
         if not (image_bgr.shape[0] - height in (0, 1) and image_bgr.shape[1] - width in (0, 1)):
@@ -80,6 +80,21 @@ class VideoFile:
         self._last_pts = frame.pts
         self._mux(frame, self._container)
         self.frames += 1
+
+    def _even(self, image: Image) -> tuple[int, int]:
+        """(width, height) of the video: chroma is stored at half size, so an odd last row or column is cut off."""
+        height, width = image.shape[:2]
+        if min(width, height) < 2:
+            raise SourceError(
+                f"{self.path} can't be written: pictures of {width}x{height} are too small for a video, which takes "
+                "2x2 or more."
+            )
+        even = cut_size((width, height))
+        if even != (width, height):
+            self._on_cut(
+                f"Pictures of {width}x{height} are cut to {even[0]}x{even[1]} in {self.path}: videos have even sizes."
+            )
+        return even
 
     def close(self) -> None:
         """Write what is left; safe to call twice."""
@@ -148,10 +163,14 @@ class _Output:
         return len(data)
 
 
-def _new_stream(container: Any, image: Image, encoder: Encoder) -> Any:
+def cut_size(size_px: tuple[int, int]) -> tuple[int, int]:
+    """What is left of (width, height) in a video."""
+    return size_px[0] // 2 * 2, size_px[1] // 2 * 2
+
+
+def _new_stream(container: Any, size_px: tuple[int, int], encoder: Encoder) -> Any:
     stream = container.add_stream(encoder.name, rate=30, options=dict(encoder.options))
-    # Chroma is stored at half size, so an odd last row or column is cut off.
-    stream.width, stream.height = image.shape[1] // 2 * 2, image.shape[0] // 2 * 2
+    stream.width, stream.height = size_px
     stream.pix_fmt = "yuv420p"
     stream.time_base = stream.codec_context.time_base = TIME_BASE
     stream.codec_context.gop_size = 30

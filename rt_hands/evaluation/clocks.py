@@ -23,10 +23,11 @@ from rt_hands import _core
 from rt_hands.camera import Rig
 from rt_hands.capture.choose import open_source
 from rt_hands.capture.offsets import read_offsets
-from rt_hands.errors import InvalidInput, check_target
+from rt_hands.errors import InvalidInput
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import JOINT_ORDERS
+from rt_hands.output_files import check_new
 from rt_hands.pipeline import Pipeline, Result
 from rt_hands.tracking.two_way import SIGMA_MS
 
@@ -237,6 +238,8 @@ class Options:
     """Videos that started together, or a session's folder."""
     out: Path | None = None
     """Write the rig with its offsets to this rig.toml."""
+    overwrite: bool = False
+    """Replace a file of that name that is already there."""
     clock_offset_ms: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Offset to start from, ID=MS."""
     first: int = 0
@@ -279,9 +282,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.evaluate clocks", description=Options.__doc__
     )
-    check_target(options.out)
-    if options.out is not None and options.out.exists():
-        raise InvalidInput(f"{options.out} is there already. Give --out another name.")
+    check_new(options.out, options.overwrite)
     rig = load_rig(options.rig).with_clock_offsets(read_offsets(options.clock_offset_ms))
     cpm = Cpm.load(options.model, options.engine, options.threads)
     results = []

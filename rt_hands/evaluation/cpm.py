@@ -17,13 +17,14 @@ from rich.table import Table
 from rt_hands.capture.images import SUFFIXES, read_image
 from rt_hands.capture.source import first_only
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, SourceError, check_folder, check_least, check_target
+from rt_hands.errors import InvalidInput, SourceError, check_least
 from rt_hands.evaluation import real_hands, rendered, sheets
 from rt_hands.evaluation.decoders import DECODERS
 from rt_hands.inference.cpm import Cpm
 from rt_hands.inference.engine import open_engine
 from rt_hands.inference.models import find_model
 from rt_hands.layout import N_POINTS
+from rt_hands.output_files import check_new
 from rt_hands.paths import natural_key, weights_dir, write_figures
 from rt_hands.tracking.crops import search_crops
 from rt_hands.tracking.readings import HandsBuilder
@@ -62,6 +63,8 @@ class Options:
     """Folder for contact sheets."""
     json: Path | None = None
     """Write the figures to this file."""
+    overwrite: bool = False
+    """Replace files of these names that are already there."""
 
 
 def whole_picture(cpm: Cpm) -> real_hands.Predict:
@@ -227,7 +230,7 @@ def draw_folder(options: Options, console: Console) -> None:
     """Predictions of the detector on a picture, or on every picture of a folder and those below it."""
     assert options.images is not None
     paths = _pictures(options.images)
-    check_folder(options.sheets)
+    sheets.check_sheets(options.sheets, "images", options.overwrite)
     detector = Detector(options.engine, options.model, options.threads)
     tiles, on_depth = [], first_only(lambda sentence: console.print(sentence, soft_wrap=True))
     for path in track(paths, "detecting", console=console):
@@ -275,10 +278,14 @@ def main(argv: Sequence[str]) -> int:
     """Command line of the evaluation."""
     options = tyro.cli(Options, args=list(argv), prog="python -m rt_hands.evaluate cpm", description=__doc__)
     console = Console()
-    check_target(options.json)
+    check_new(options.json, options.overwrite)
     check_least("--rendered", options.rendered)
     check_least("--limit", options.limit, 0)
     if options.images is not None:
+        if options.json is not None:
+            raise InvalidInput(
+                "--json has no figures to write with --images, which only draws; leave one out."
+            )
         draw_folder(options, console)
         return 0
     unknown = [part for part in options.parts if part not in PARTS]
@@ -287,7 +294,7 @@ def main(argv: Sequence[str]) -> int:
     for path in options.networks:
         find_model(str(path))
     if "real" in options.parts:
-        check_folder(options.sheets)
+        sheets.check_sheets(options.sheets, "*", options.overwrite)
     report = {part: PARTS[part](options, console) for part in options.parts}
     if options.json is not None:
         write_figures(options.json, flat_figures(report))

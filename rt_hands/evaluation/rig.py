@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, check_folder, check_least, check_target
+from rt_hands.errors import InvalidInput, check_folder, check_least
 from rt_hands.evaluation.rig_real import evaluate_real, real_figures
 from rt_hands.evaluation.rig_rendered import (
     FUSIONS,
@@ -32,6 +32,7 @@ from rt_hands.evaluation.rig_rendered import (
 )
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
+from rt_hands.output_files import check_new
 from rt_hands.paths import write_figures
 from rt_hands.rig_detector import ROUNDS
 
@@ -70,6 +71,8 @@ class Options:
     """Folder for pictures of both modes, monocular and multi-view."""
     json: Path | None = None
     """Write the figures to this file."""
+    overwrite: bool = False
+    """Replace a file of that name that is already there."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if bool(options.rig) != bool(options.source):
         raise InvalidInput("A real rig needs both --rig FILE and --source VIDEO [VIDEO ...].")
-    check_target(options.json)
+    check_new(options.json, options.overwrite)
     for name, value, least in (("scenes", options.scenes, 0), ("rounds", options.rounds, 0)):
         check_least(f"--{name}", value, least)
     check_least("--max-frames", options.max_frames)

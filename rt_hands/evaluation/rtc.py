@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rt_hands.errors import InvalidInput, MissingPart, check_target
+from rt_hands.errors import InvalidInput, MissingPart
 from rt_hands.evaluation.calibration import auc, expected_calibration_error
 from rt_hands.evaluation.error_picture import draw_errors, neutral_joints
 from rt_hands.lifting.rtc import Rtc
+from rt_hands.output_files import check_new
 from rt_hands.paths import write_figures
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Options:
     """Write the figures to this file."""
     picture: Path | None = None
     """Write the hand coloured by the default model's error to this PNG."""
+    overwrite: bool = False
+    """Replace files of these names that are already there."""
 
 
 def test_hands(samples: int, seed: int) -> PointBatch:
@@ -172,7 +175,8 @@ def neutral_hand(net: Rtc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def main(argv: Sequence[str]) -> int:
     """Print the tables; write the JSON and the picture where asked."""
     options = tyro.cli(Options, args=list(argv), description=__doc__, prog="python -m rt_hands.evaluate rtc")
-    check_target(options.json)
+    check_new(options.json, options.overwrite)
+    check_new(options.picture, options.overwrite)
     if options.samples < 1:
         raise InvalidInput(f"{options.samples} samples can't be evaluated; --samples wants 1 or more.")
     nets = {name: Rtc(name) for name, *_ in SOURCE_ROWS} | {"rtc": Rtc(options.model)}

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from rt_hands.camera import Rig
-from rt_hands.errors import InvalidInput, check_target
+from rt_hands.errors import InvalidInput
 from rt_hands.formats import load_hands
 from rt_hands.formats.hands import HandsSample, is_3d, point_values
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
+from rt_hands.output_files import check_new
 from rt_hands.paths import session_folder, write_figures
 
 Array = NDArray[np.float64]
@@ -40,6 +41,8 @@ class Options:
     """.parquet, .csv or .jsonl of its hands, 2D or 3D."""
     json: Path | None = None
     """Write the figures to this file."""
+    overwrite: bool = False
+    """Replace a file of that name that is already there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(
         Options, args=list(argv), prog="python -m rt_hands.evaluate session", description=Options.__doc__
     )
-    check_target(options.json)
+    check_new(options.json, options.overwrite)
     if not options.tables:
         raise InvalidInput(
             f"Give tables of hands to compare with {options.folder}'s truth, as `process` writes them."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.display.text import put_text
-from rt_hands.errors import RtHandsError
+from rt_hands.errors import InvalidInput, RtHandsError, check_folder
 from rt_hands.layout import JOINT_BONES, N_HAND, N_HANDS, N_JOINTS
 
 Image = NDArray[np.uint8]
@@ -61,6 +61,16 @@ def sheet(tiles: list[Image], across: int) -> Image:
     blank = np.zeros_like(tiles[0])
     full = tiles + [blank] * (-len(tiles) % across)
     return np.vstack([np.hstack(full[i : i + across]) for i in range(0, len(full), across)])
+
+
+def check_sheets(folder: Path, name: str, overwrite: bool) -> None:
+    """Make the folder, before the work; raises InvalidInput where it holds sheets of that name (`*`: of any)."""
+    check_folder(folder)
+    there = sorted(folder.glob(f"{name}_[0-9][0-9].png"))
+    if there and not overwrite:
+        raise InvalidInput(
+            f"{there[0]} is already there. Give another --sheets, or --overwrite to replace it."
+        )
 
 
 def write_sheets(folder: Path, name: str, tiles: list[Image], across: int = 7, rows: int = 6) -> list[Path]:

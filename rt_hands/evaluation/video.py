@@ -18,11 +18,12 @@ from rich.table import Table
 from rt_hands.calibration.bundle import need_scipy
 from rt_hands.capture.choose import open_source
 from rt_hands.display.view import draw_result
-from rt_hands.errors import InvalidInput, check_least, check_target
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.evaluation.labels import own_tips
 from rt_hands.evaluation.sheets import sheet
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
+from rt_hands.output_files import check_new
 from rt_hands.paths import write_figures
 from rt_hands.pipeline import Pipeline
 
@@ -59,6 +60,8 @@ class Options:
     """.png of frames with their hands, to look at."""
     json: Path | None = None
     """Write the figures to this file."""
+    overwrite: bool = False
+    """Replace files of these names that are already there."""
 
 
 def follow(options: Options, console: Console) -> tuple[Array, NDArray[np.bool_], list[NDArray[np.uint8]]]:
@@ -173,8 +176,8 @@ def main(argv: Sequence[str]) -> int:
         Options, args=list(argv), prog="python -m rt_hands.evaluate video", description=__doc__
     )
     console = Console()
-    check_target(options.json)
-    check_target(options.sheet)
+    check_new(options.json, options.overwrite)
+    check_new(options.sheet, options.overwrite)
     if options.sheet is not None and not cv2.haveImageWriter(str(options.sheet)):
         raise InvalidInput(f"--sheet {options.sheet} is no name of a picture; give a .png or .jpg.")
     check_least("--frames", options.frames)

@@ -79,12 +79,13 @@ def _fields_of(header: Sequence[str], path: Path) -> tuple[int, int]:
         for three_d, names in ((False, FIELDS_2D), (True, FIELDS_3D)):
             if list(header) == [*head, *columns(three_d)]:
                 return len(head), len(names)
-    raise InvalidInput(f"'{path}' has not the columns of an rt_hands export (frame, t_ns, camera, ...).")
+    way = "; its columns must be separated by commas" if len(header) == 1 and ";" in header[0] else ""
+    raise InvalidInput(f"'{path}' has not the columns of an rt_hands export (frame, t_ns, camera, ...){way}.")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins with a byte order mark
             yield from enumerate(csv.reader(file), start=1)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidInput(f"'{path}' is not a CSV file: {error}.") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +145,11 @@ class Cpm:
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidInput(
+            "A loaded network can't be copied or sent to another process; make a Detector there."
+        )
 
     def _joints(self, crops: Sequence[Crop], told: Told) -> NDArray[np.float32]:
         """(B, 2, 21, 2) what the crops are told, in shares of the input, as the network wants it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -193,6 +194,9 @@ def _check_threads(threads: int | None) -> None:
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int | np.integer)):
         raise InvalidInput(f"--threads is {threads!r}; give a whole number, 1 or more.")
     check_least("--threads", threads)
+    most = 4 * (os.cpu_count() or 16)
+    if threads is not None and threads > most:
+        raise InvalidInput(f"--threads is {threads}; give {most} or fewer on this machine.")
 
 
 _said: set[str] = set()

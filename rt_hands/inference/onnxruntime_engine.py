@@ -12,6 +12,7 @@ import onnxruntime
 
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import Array, TensorSpec, check_arrays, first_rows
+from rt_hands.inference.forks import keep_in_children
 from rt_hands.inference.models import precision_of
 
 _DTYPES: Final = {
@@ -122,11 +123,13 @@ def load_session(model: Path, threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     unloadable: tuple[type[BaseException], ...] = (RuntimeError, ValueError, *_load_errors())
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except unloadable as error:
         raise InvalidInput(
             f"{model} is no ONNX network that onnxruntime can load: {_first_line(error)}"
         ) from error
+    keep_in_children(session)
+    return session
 
 
 def _load_errors() -> tuple[type[BaseException], ...]:

@@ -12,6 +12,7 @@ import openvino
 
 from rt_hands.errors import InvalidInput
 from rt_hands.inference.engine import Array, TensorSpec, check_arrays, first_rows
+from rt_hands.inference.forks import keep_in_children
 from rt_hands.inference.models import precision_of
 from rt_hands.paths import cache_dir
 
@@ -32,6 +33,7 @@ class OpenVinoEngine:
         self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
         # One for all batch sizes, like the arrays: of every size its own, a rig of 16 views came to 2 GB.
         self._request: Any = self._compiled.create_infer_request()
+        keep_in_children(core, self._compiled, self._request)
         self._arrays: tuple[Array, ...] = ()
         self._inputs: tuple[Array, ...] = ()
         self._room = self._batch = 0
@@ -110,7 +112,7 @@ def _compile(core: Any, model: Path, options: dict[str, Any]) -> Any:
     try:
         return core.compile_model(core.read_model(str(model)), "CPU", options)
     except RuntimeError as error:
-        line = (str(error).splitlines() or ["unknown reason"])[-1].strip()
+        line = (str(error).splitlines() or [""])[-1].strip() or "the file is damaged or of another kind."
         raise InvalidInput(f"{model} is no ONNX network that OpenVINO can load: {line}") from error
 
 

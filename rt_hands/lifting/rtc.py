@@ -95,6 +95,11 @@ def _on_bone_frames(arrays: Mapping[str, NDArray[np.float32]]) -> _Network | Non
 
 def _in_onnxruntime(path: Path, threads: int) -> _Network:
     session = load_session(path, threads)
+    names = {each.name for each in (*session.get_inputs(), *session.get_outputs())}
+    if not names >= (wanted := {"joints", "valid", "surface", "confidence"}):
+        raise InvalidInput(
+            f"{path} is no RTC network: it has {', '.join(sorted(names))}; an RTC has {', '.join(sorted(wanted))}."
+        )
 
     def run(
         joints: NDArray[np.float32], valid: NDArray[np.float32]

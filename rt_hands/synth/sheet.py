@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from rich import print
 from rich.progress import track
 
-from rt_hands.errors import InvalidInput, check_target
+from rt_hands.errors import InvalidInput
 from rt_hands.layout import PART_COLOURS_RGB, PART_OF_POINT
+from rt_hands.output_files import check_new
 from rt_hands.synth import backgrounds, scene, sprites
 from rt_hands.synth.lights import LOOKS, Look
 from rt_hands.synth.subjects import Split
@@ -46,6 +47,8 @@ class Options:
     """Of the pictures."""
     split: Split = "train"
     """Of people and poses: train, val or test."""
+    overwrite: bool = False
+    """Replace a picture of that name that is already there."""
 
 
 def picture(options: Options, index: int) -> U8:
@@ -88,7 +91,7 @@ def _fitted(image: U8, cell_px: int) -> U8:
 def main(argv: Sequence[str]) -> int:
     """Parse the options, make the pictures and write the sheet."""
     options = tyro.cli(Options, args=argv, prog="python -m rt_hands.synth sheet")
-    check_target(options.out)
+    check_new(options.out, options.overwrite)
     cells = [_fitted(picture(options, i), options.cell_px) for i in track(range(options.count), "Pictures")]
     cells += [np.zeros_like(cells[0])] * (-len(cells) % options.columns)
     rows = [np.hstack(cells[k : k + options.columns]) for k in range(0, len(cells), options.columns)]

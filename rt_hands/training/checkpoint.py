@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,16 @@ def save(path: Path, **state: Any) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `save`."""
+    """Read a checkpoint of `save`; raises InvalidInput for another file. No code in it is run."""
     if not path.is_file():
         raise InvalidInput(f"There is no checkpoint {path}.")
-    return dict(torch.load(path, map_location="cpu", weights_only=False))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise InvalidInput(f"{path} is no checkpoint of train_cpm, or a damaged one.") from error
+    if not isinstance(state, dict) or not {"name", "average"} <= state.keys():
+        raise InvalidInput(f"{path} is no checkpoint of train_cpm.")
+    return state
 
 
 def conv_norm_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | None]]:
@@ -84,9 +91,14 @@ def fold_norms(network: nn.Module) -> nn.Module:
 def weights_of_onnx(path: Path) -> dict[str, Tensor]:
     """Named weights of an exported network, as `fold_norms` names them (without the leading `network.`)."""
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
-    arrays = {i.name: numpy_helper.to_array(i) for i in onnx.load(str(path)).graph.initializer}
+    try:
+        graph = onnx.load(str(path)).graph
+    except (DecodeError, OSError) as error:
+        raise InvalidInput(f"{path} is no ONNX network that can be read.") from error
+    arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     named = {
         name.removesuffix("_half"): value for name, value in arrays.items() if name.startswith("network.")
     }

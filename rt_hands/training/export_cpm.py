@@ -21,6 +21,7 @@ from torch import nn
 from rt_hands.errors import InvalidInput, run_command
 from rt_hands.inference.cpm import JOINTS_SHAPE
 from rt_hands.layout import NOT_GIVEN
+from rt_hands.output_files import check_new
 from rt_hands.training import checkpoint
 from rt_hands.training.cpm_networks import Committee, Deployed, HandCpm, build
 from rt_hands.training.export import export_onnx, parity, write_card
@@ -47,6 +48,8 @@ class Options:
     """last.pt of one run, or of several; to be merged also the exported .onnx of a `hand`."""
     out: Path
     """File to write, its card goes beside it."""
+    overwrite: bool = False
+    """Replace a file and card of that name that are already there."""
     share: tuple[float, ...] = ()
     """Of several checkpoints, what each counts in their mean."""
     input_px: int | None = None
@@ -190,6 +193,8 @@ def _training(state: dict[str, Any]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Command line of the export."""
     options = tyro.cli(Options, args=list(argv), description=__doc__)
+    for path in (options.out, options.out.with_suffix(".md")):
+        check_new(path, options.overwrite)
     states = [read(path) for path in options.checkpoint]
     if not 1 <= options.merge <= len(states):
         raise InvalidInput(

@@ -104,7 +104,15 @@ def prepare_network(settings: Settings) -> nn.Module:
             raise InvalidInput("The network 'hand' starts from trained weights: give --trunk or --init.")
     if settings.init is not None and settings.init.suffix == ".pt":
         state = checkpoint.load(settings.init)
+        if state["name"] != settings.network:
+            raise InvalidInput(
+                f"{settings.init} is a checkpoint of '{state['name']}', not of '{settings.network}'."
+            )
         network.load_state_dict(state["average"])
+    elif settings.init is not None and settings.init.suffix != ".onnx":
+        raise InvalidInput(
+            f"{settings.init} is no checkpoint of train_cpm; --init takes a .pt or .onnx file."
+        )
     return network
 
 
@@ -203,6 +211,11 @@ class Trainer:
     """One run: network, average, optimiser, clock and what it writes."""
 
     def __init__(self, settings: Settings) -> None:
+        # In every process, before they wait for one another.
+        if (settings.out / "last.pt").exists() and not settings.resume:
+            raise InvalidInput(
+                f"{settings.out} holds a run; --resume goes on with it, or give another --out."
+            )
         self.settings, self.team = settings, Team()
         self.device = self.team.device
         keep_memory()
