@@ -44,7 +44,8 @@ class Options:
     out: Path | None = None
     """File to write, .parquet, .csv or .jsonl. Default: hands.parquet in the session; here for the bundled one."""
     model: str = "best"
-    """best (quality where it is packaged, else the default one), light, int8, quality, or a path to an .onnx file."""
+    """best (quality for one camera where it is packaged, else the default one), light, int8, quality, or a path to an
+    .onnx file."""
     quick: bool = False
     """Read each hand once, in the crop that its past gives, as live does: a fifth of the time. Else hands are
     followed forwards and backwards in time, then read anew, as they are and mirrored, where both say that they are."""
@@ -96,8 +97,12 @@ def _rig_of(session: Session, given: bool, notice: Notice) -> Rig | None:
     return rig
 
 
-def best_model(console: Console) -> Path:
-    """The largest network that is in this installation, said in one line."""
+def best_model(console: Console, rig: Rig | None) -> Path:
+    """The network that errs least, said in one line: told of the other views of a rig, the default one does."""
+    if rig is not None:
+        path = find_model()
+        console.print(f"Network: {path.name}, the default one, which errs least with a rig.")
+        return path
     if (weights_dir() / f"{MODELS['quality'].stem}.onnx").is_file():
         console.print("Network: quality, the larger one.")
         return find_model("quality")
@@ -135,7 +140,7 @@ def _once() -> Notice:
 def _process(
     session: Session, rig: Rig | None, out: Path, options: Options, notice: Notice, console: Console
 ) -> None:
-    model = best_model(console) if options.model == "best" else find_model(options.model)
+    model = best_model(console, rig) if options.model == "best" else find_model(options.model)
     cpm = Cpm.load(str(model), options.engine, options.threads)
     try:
         cpm.warm_up((1, 2))

@@ -171,19 +171,23 @@ def test_missing_pyarrow_is_told_before_the_work(take, run, capsys, monkeypatch)
     assert "pip install 'rt_hands[export]'. Or give --out hands.csv." in capsys.readouterr().err
 
 
-def test_the_larger_network_is_taken_where_it_is_packaged_and_a_line_says_which(tmp_path, monkeypatch):
+def test_the_larger_network_is_taken_without_a_rig_where_it_is_packaged_and_a_line_says_which(
+    tmp_path, monkeypatch
+):
     from rt_hands.inference import models
 
     console = Console(file=io.StringIO(), width=200)
     for module in (process, models):
         monkeypatch.setattr(module, "weights_dir", lambda: tmp_path)
     (tmp_path / "cpm_light.onnx").write_bytes(b"")
-    assert process.best_model(console).name == "cpm_light.onnx"
+    assert process.best_model(console, None).name == "cpm_light.onnx"
     (tmp_path / "cpm_quality.onnx").write_bytes(b"")
-    assert process.best_model(console).name == "cpm_quality.onnx"
+    assert process.best_model(console, None).name == "cpm_quality.onnx"
+    assert process.best_model(console, Rig((camera(),))).name == "cpm_light.onnx"
     lines = console.file.getvalue().splitlines()
     assert "the default one; a larger one, quality, is not in this installation" in lines[0]
     assert lines[1] == "Network: quality, the larger one."
+    assert lines[2] == "Network: cpm_light.onnx, the default one, which errs least with a rig."
 
 
 # --- cut off and resumed ----------------------------------------------------------------------------------

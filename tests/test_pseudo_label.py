@@ -140,7 +140,7 @@ def test_doubtful_labels_are_dropped() -> None:
     assert not trusted(hand("right", stretch=3.0))
 
 
-def test_tips_of_read_labels_lie_at_the_fingers_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joints_of_read_labels_are_where_ours_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     lines = [{"split": split, "file": split, "hands": [hand("right")]} for split in ("train", "val")]
     (tmp_path / "real/labels.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
@@ -149,8 +149,11 @@ def test_tips_of_read_labels_lie_at_the_fingers_ends(tmp_path: Path, monkeypatch
     assert label["file"] == "val"
     for key, step in (("joints_px", 9.0), ("joints_world_m", 0.01)):
         moved = np.array(label["hands"][0][key]) - np.array(hand("right")[key])
+        # The made hand's joints lie on a line, one step apart. The thumb's cmc: shares of joints 0, 1, 2, 5, 9.
         shares = np.zeros((21, 3))
         shares[[4, 8, 12, 16, 20]] = np.array([0.21, 0.28, 0.28, 0.28, 0.28])[:, None]
+        shares[0], shares[2] = -0.09 * 9, -0.24
+        shares[1] = 0.10 * 1 - 0.14 * 2 + 1.01 * 5 - 0.73 * 9 - 1
         np.testing.assert_allclose(moved, shares * step, atol=1e-12)
 
 

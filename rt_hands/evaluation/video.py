@@ -19,7 +19,7 @@ from rt_hands.calibration.bundle import need_scipy
 from rt_hands.capture.choose import open_source
 from rt_hands.display.view import draw_result
 from rt_hands.errors import InvalidInput, check_least
-from rt_hands.evaluation.labels import own_tips
+from rt_hands.evaluation.labels import own_joints
 from rt_hands.evaluation.sheets import sheet
 from rt_hands.inference.cpm import Cpm
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS
@@ -153,7 +153,7 @@ def figures(points: Array, present: NDArray[np.bool_], teacher: Array | None) ->
 
 
 def load_teacher(path: Path, first: int, count: int, mediapipe: bool = False) -> Array:
-    """A teacher's joints for `count` frames from `first` on; mediapipe: with the tips of `labels.own_tips`."""
+    """A teacher's joints for `count` frames from `first` on; mediapipe: moved by `labels.own_joints`."""
     try:
         archive = dict(np.load(path))
     except (OSError, ValueError, TypeError) as error:
@@ -167,7 +167,7 @@ def load_teacher(path: Path, first: int, count: int, mediapipe: bool = False) ->
             f"{path}: {name} is {joints.shape}; the video needs {first + count} frames of {N_JOINTS} joints."
         )
     joints = joints[first : first + count]
-    return own_tips(joints) if mediapipe else joints
+    return own_joints(joints) if mediapipe else joints
 
 
 def main(argv: Sequence[str]) -> int:
