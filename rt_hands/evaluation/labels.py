@@ -28,7 +28,7 @@ THUMB_MCP_BEFORE = 0.24
 """Of the palm; of these joints, in all 1; of the bone before. Least squares over 226 rendered hands that MediaPipe read
 well: half of them told the shares, on the others its wrist is off by 7.6 % of the hand without and 5.3 with them, the
 thumb's cmc by 13.1 and 4.9, its mcp by 7.2 and 4.3. On 300 real train hands the data engine's hands (25 principal
-components, scaled orthographic) then fit to 2.1 % at the wrist instead of 5.5 and 2.5 at the cmc instead of 7.5, which
+components, scaled orthographic) then fit to 2.1 % at the wrist instead of 5.5 and 2.4 at the cmc instead of 7.5, which
 is as near as to hands of its own (2.0, 1.7); shares 1.2 and 1.4 times as large fit worse. The knuckles' and other
 joints' shifts are below 3 % and did not fit better."""
 
