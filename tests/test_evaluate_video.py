@@ -108,15 +108,17 @@ def test_wrong_options_are_told_before_the_work(words: list[str], sentence: str)
     assert sentence in str(error.value)
 
 
-def test_a_mediapipe_teachers_tips_are_taken_to_the_fingers_ends(tmp_path: Path) -> None:
-    joints = np.cumsum(
-        np.ones((4, 21, 3)), axis=1
-    )  # in a row, one apart: each tip 1 beyond the joint before it
+def test_a_mediapipe_teachers_joints_are_taken_to_ours(tmp_path: Path) -> None:
+    joints = np.cumsum(np.ones((4, 21, 3)), axis=1)  # in a row, one apart: each tip 1 beyond the joint before it
     np.savez(tmp_path / "m.npz", joints_m=joints)
     plain, moved = (video.load_teacher(tmp_path / "m.npz", 1, 2, mediapipe=m) for m in (False, True))
-    beyond = np.zeros(21)
-    beyond[[4, 8, 12, 16, 20]] = [0.21, 0.28, 0.28, 0.28, 0.28]
-    np.testing.assert_allclose(moved - plain, np.broadcast_to(beyond[:, None], (2, 21, 3)))
+    np.testing.assert_allclose(plain, joints[1:3])
+    by = np.zeros(21)
+    by[[4, 8, 12, 16, 20]] = [0.21, 0.28, 0.28, 0.28, 0.28]
+    by[0] = -0.09 * 9  # the wrist, away from the middle finger's knuckle
+    by[1] = 0.76 * 0 + 0.10 * 1 - 0.14 * 2 + 1.01 * 5 - 0.73 * 9 - 1
+    by[2] = -0.24
+    np.testing.assert_allclose(moved - plain, np.broadcast_to(by[:, None], (2, 21, 3)), atol=1e-9)
 
 
 def test_scipy_missing_is_said_where_joints_in_m_need_it(tmp_path: Path) -> None:
