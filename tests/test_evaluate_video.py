@@ -109,7 +109,9 @@ def test_wrong_options_are_told_before_the_work(words: list[str], sentence: str)
 
 
 def test_a_mediapipe_teachers_joints_are_taken_to_ours(tmp_path: Path) -> None:
-    joints = np.cumsum(np.ones((4, 21, 3)), axis=1)  # in a row, one apart: each tip 1 beyond the joint before it
+    joints = np.cumsum(
+        np.ones((4, 21, 3)), axis=1
+    )  # in a row, one apart: each tip 1 beyond the joint before it
     np.savez(tmp_path / "m.npz", joints_m=joints)
     plain, moved = (video.load_teacher(tmp_path / "m.npz", 1, 2, mediapipe=m) for m in (False, True))
     np.testing.assert_allclose(plain, joints[1:3])
