@@ -122,8 +122,6 @@ class Hands2D:
         """No hand seen."""
         return Hands2D(_ABSENT.copy(), np.zeros(N_HANDS, bool))
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __eq__(self, other: object) -> bool:
         return _same(self, other)
 
@@ -161,8 +159,6 @@ class Hands3D:
         zero = np.zeros(N_POINTS, np.float32)
         residual = np.full(N_POINTS, np.nan, np.float32)
         return Hands3D(nan, zero, residual, np.zeros(N_POINTS, np.int32), np.zeros(N_HANDS, bool))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         return _same(self, other)
