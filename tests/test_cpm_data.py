@@ -229,6 +229,21 @@ def test_small_sets_and_pairs_come_more_often() -> None:
     assert odds[-1] / odds[0] == pytest.approx(2.5 * 3)
 
 
+def test_fists_come_more_often() -> None:
+    """A thumb that sticks out is a fist, too; one straight finger is none."""
+    open_hand = dotted_picture(0)
+    points = np.zeros((2, 85, 2), np.float32)
+    points[0, :21, 1] = -40
+    points[0, 0] = 0
+    points[0, 4] = [60, -80]
+    fist = Picture(open_hand.packed, points, open_hand.trust, np.array([True, False]), "made/fist.png")
+    pointing = points.copy()
+    pointing[0, 8, 1] = -90
+    other = Picture(open_hand.packed, pointing, open_hand.trust, np.array([True, False]), "made/point.png")
+    odds = loader.picture_odds([other, fist])
+    assert odds[1] / odds[0] == pytest.approx(loader.FIST_ODDS)
+
+
 def test_sprites_are_drawn_alike_until_new_ones_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest quarter was the last by name: two.tar, of 8 sprites here, had 62 % of the draws."""
     held = {"one": range(8), "two": range(8, 16), "three": range(16, 32)}

@@ -19,7 +19,7 @@ from rt_hands import paths
 from rt_hands.errors import InvalidInput
 from rt_hands.evaluation import labels
 from rt_hands.layout import JOINT_BONES, N_POINTS
-from rt_hands.training import dense_fit, pseudo_label
+from rt_hands.training import dense_fit, pictures, pseudo_label
 
 
 def a_hand(seed: int) -> np.ndarray:
@@ -138,6 +138,32 @@ def test_doubtful_labels_are_dropped() -> None:
     assert not trusted(hand("right", score=0.6))
     assert not trusted(hand("right"), hand("left", score=0.5))
     assert not trusted(hand("right", stretch=3.0))
+
+
+def test_training_keeps_hands_with_a_doubtful_finger_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    far, two, whole = hand("right", stretch=3.0), hand("left"), hand("right")
+    joints = np.array(two["joints_world_m"])
+    joints[[4, 8]] *= 3
+    two["joints_world_m"] = joints.tolist()
+    made = [("far", [far]), ("two", [two, whole])] + [(f"whole{i}", [whole]) for i in range(5)]
+    lines = [
+        {"split": split, "file": f"{split}_{name}", "hands": hands}
+        for split in ("train", "val")
+        for name, hands in made
+    ]
+    for line in lines:
+        (tmp_path / "real" / str(line["file"])).write_bytes(b"jpeg")
+    (tmp_path / "real/labels.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    monkeypatch.setenv("RT_HANDS_DATA", str(tmp_path))
+    found = {p.name: p for p in pictures.load_real("train")}
+    assert set(found) == {f"train_{name}" for name, _ in made}
+    assert np.flatnonzero(found["train_far"].trust[0, :21] == 0).tolist() == [19, 20]
+    assert np.flatnonzero(found["train_two"].trust[1, :21] == 0).tolist() == [3, 4, 7, 8]
+    assert found["train_two"].trust[0, :21].all() and np.isfinite(found["train_far"].points_px[0, :21]).all()
+    assert {p.name for p in pictures.load_real("val")} == {f"val_whole{i}" for i in range(5)}
 
 
 def test_joints_of_read_labels_are_where_ours_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ def bone_lengths(joints: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(length / np.maximum(length.mean(-1, keepdims=True), 1e-9))
 
 
-def is_trusted(label: dict[str, Any], usual_bones: NDArray[np.float64]) -> bool:
-    """Whether all hands of a label are to be believed: score, sides, bone lengths, size.
+def holds_together(label: dict[str, Any]) -> bool:
+    """Whether a label's hands may be what the picture shows: score, sides, size.
 
     One doubtful hand rules out the whole picture: left unlabelled it would teach that there is none.
     """
@@ -100,12 +100,27 @@ def is_trusted(label: dict[str, Any], usual_bones: NDArray[np.float64]) -> bool:
     sides = [h["side"] for h in hands]
     if not hands or len(set(sides)) != len(sides) or min(h["score"] for h in hands) <= MIN_SCORE:
         return False
-    for hand in hands:
-        ratio = bone_lengths(np.array(hand["joints_world_m"])) / usual_bones
-        box = np.ptp(np.array(hand["joints_px"])[:, :2], axis=0)
-        if ratio.max() > BONE_RATIO or ratio.min() < 1 / BONE_RATIO or box.min() < MIN_SIDE_RATIO * box.max():
-            return False
-    return True
+    boxes = [np.ptp(np.array(h["joints_px"])[:, :2], axis=0) for h in hands]
+    return all(box.min() >= MIN_SIDE_RATIO * box.max() for box in boxes)
+
+
+def joint_trust(hand: dict[str, Any], usual_bones: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(21,) 1, or 0 at both ends of a bone of impossible length and from there to the finger's tip.
+
+    Fingers bent towards the camera or into the fist are read so, while the rest of the hand is right.
+    """
+    ratio = bone_lengths(np.array(hand["joints_world_m"])) / usual_bones
+    trust = np.ones(N_JOINTS, np.float32)
+    for bone in np.flatnonzero((ratio > BONE_RATIO) | (ratio < 1 / BONE_RATIO)):
+        parent, child = JOINT_BONES[bone]
+        finger = (child - 1) // 4
+        trust[max(parent, 4 * finger + 1) : 4 * finger + 5] = 0
+    return trust
+
+
+def is_trusted(label: dict[str, Any], usual_bones: NDArray[np.float64]) -> bool:
+    """Whether all of a label is to be believed: it holds together, and no bone is of impossible length."""
+    return holds_together(label) and all(joint_trust(hand, usual_bones).all() for hand in label["hands"])
 
 
 def usual_bone_lengths(labels: list[dict[str, Any]]) -> NDArray[np.float64]:

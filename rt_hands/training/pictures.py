@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt_hands.errors import InvalidInput
-from rt_hands.evaluation.labels import is_trusted, read_labels, real_folder, usual_bone_lengths
+from rt_hands.evaluation.labels import (
+    holds_together,
+    is_trusted,
+    joint_trust,
+    read_labels,
+    real_folder,
+    usual_bone_lengths,
+)
 from rt_hands.layout import HANDS, N_HAND, N_HANDS, N_JOINTS
 
 Image = NDArray[np.uint8]
 BACKGROUND_PX = 640
+LEAST_JOINTS = 15  # trusted ones of a hand: with fewer, the rest is no hand to learn from either
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +47,16 @@ class Picture:
         )
 
 
-def _picture(label: dict[str, Any], folder: Path, dense: dict[str, NDArray[np.float32]]) -> Picture:
+def _picture(
+    label: dict[str, Any], folder: Path, dense: dict[str, NDArray[np.float32]], usual: NDArray[np.float64]
+) -> Picture:
     points = np.full((N_HANDS, N_HAND, 2), np.nan, np.float32)
     trust = np.zeros((N_HANDS, N_HAND), np.float32)
     present = np.zeros(N_HANDS, bool)
     for hand in label["hands"]:
         side = HANDS.index(hand["side"])
         points[side, :N_JOINTS] = np.array(hand["joints_px"], np.float32)[:, :2]
-        trust[side, :N_JOINTS] = 1
+        trust[side, :N_JOINTS] = joint_trust(hand, usual)
         present[side] = True
     if label["file"] in dense:
         surface = dense[label["file"]]
@@ -58,14 +68,18 @@ def _picture(label: dict[str, Any], folder: Path, dense: dict[str, NDArray[np.fl
 def load_real(
     split: Literal["train", "val"], dense: dict[str, NDArray[np.float32]] | None = None
 ) -> list[Picture]:
-    """The pictures of a split whose labels hold together.
+    """The pictures of a split whose labels are to be believed.
 
+    For training, hands of which a finger or two are doubtful stay, without those: fists and hands that point down.
     dense: by file name, the 64 surface points of both hands as pseudo-labels (2, 64, 3): x_px, y_px, trust.
     """
     labels = read_labels(split)
     usual = usual_bone_lengths(labels)
     folder = real_folder()
-    return [_picture(label, folder, dense or {}) for label in labels if is_trusted(label, usual)]
+    if split == "val":
+        labels = [label for label in labels if is_trusted(label, usual)]
+    pictures = [_picture(label, folder, dense or {}, usual) for label in labels if holds_together(label)]
+    return [p for p in pictures if (p.trust[p.present, :N_JOINTS].sum(1) >= LEAST_JOINTS).all()]
 
 
 def load_backgrounds() -> list[Image]:
