@@ -31,8 +31,10 @@ _FREE_OF_K = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], bool)
 
 
 def _numbers(camera: str, name: str, value: ArrayLike) -> NDArray[np.float64]:
-    """A float64 array; text, ragged rows and whole numbers beyond a double raise InvalidInput."""
+    """A float64 array; None, text, ragged rows and whole numbers beyond a double raise InvalidInput."""
     try:
+        if value is None:
+            raise TypeError
         return np.array(value, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"Camera '{camera}': {name} is not a table of numbers.") from None

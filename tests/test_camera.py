@@ -173,6 +173,7 @@ def test_save_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"K": np.eye(3) * -1}, "Camera 'left': K is not"),
         ({"K": np.full((3, 3), np.nan)}, "Camera 'left': K holds NaN"),
         ({"K": "wide"}, "Camera 'left': K is not a table of numbers"),
+        ({"distortion": None}, "Camera 'left': distortion is not a table of numbers"),
         ({"distortion": np.zeros(8)}, "Camera 'left': distortion has 8 terms; up to 5"),
         (
             {"cam_from_world": np.diag([1.0, 1, -1, 1])},

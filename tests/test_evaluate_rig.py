@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_lift import hands_mm
 
-from rt_hands.errors import InvalidInput, MissingPart
+from rt_hands.errors import InvalidInput, MissingPart, RtHandsError
 from rt_hands.evaluation import rig as command
 from rt_hands.evaluation import rig_real
 from rt_hands.evaluation import rig_rendered as evaluation
@@ -75,6 +75,17 @@ def test_more_views_are_better_on_a_rendered_rig(tmp_path) -> None:
 def test_nothing_to_evaluate_is_said() -> None:
     with pytest.raises(InvalidInput, match="nothing to evaluate: --scenes is 0 and no rig is given"):
         command.main(["--scenes", "0"])
+
+
+def test_pictures_of_before_are_not_replaced_unasked(tmp_path) -> None:
+    """Nor do those of another kind stand in the way."""
+    (tmp_path / "rendered_00.png").write_bytes(b"kept")
+    with pytest.raises(InvalidInput, match=r"rendered_00\.png is already there. Give another --pictures"):
+        command.main(["--scenes", "1", "--pictures", str(tmp_path)])
+    words = ["--scenes", "0", "--rig", str(tmp_path / "none.toml"), "--source", "sample"]
+    with pytest.raises(RtHandsError, match=r"none\.toml"):
+        command.main([*words, "--pictures", str(tmp_path)])
+    assert (tmp_path / "rendered_00.png").read_bytes() == b"kept"
 
 
 def test_hands_on_the_wrong_side_are_counted() -> None:

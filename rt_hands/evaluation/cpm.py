@@ -230,7 +230,7 @@ def draw_folder(options: Options, console: Console) -> None:
     """Predictions of the detector on a picture, or on every picture of a folder and those below it."""
     assert options.images is not None
     paths = _pictures(options.images)
-    sheets.check_sheets(options.sheets, "images", options.overwrite)
+    sheets.check_sheets(options.sheets, "images_[0-9][0-9].png", options.overwrite)
     detector = Detector(options.engine, options.model, options.threads)
     tiles, on_depth = [], first_only(lambda sentence: console.print(sentence, soft_wrap=True))
     for path in track(paths, "detecting", console=console):
@@ -294,7 +294,7 @@ def main(argv: Sequence[str]) -> int:
     for path in options.networks:
         find_model(str(path))
     if "real" in options.parts:
-        sheets.check_sheets(options.sheets, "*", options.overwrite)
+        sheets.check_sheets(options.sheets, "*_[0-9][0-9].png", options.overwrite)
     report = {part: PARTS[part](options, console) for part in options.parts}
     if options.json is not None:
         write_figures(options.json, flat_figures(report))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rt_hands.capture.offsets import read_offsets
 from rt_hands.detector import Detector
-from rt_hands.errors import InvalidInput, check_folder, check_least
+from rt_hands.errors import InvalidInput, check_least
 from rt_hands.evaluation.rig_real import evaluate_real, real_figures
 from rt_hands.evaluation.rig_rendered import (
     FUSIONS,
@@ -30,6 +30,7 @@ from rt_hands.evaluation.rig_rendered import (
     noisy_truth,
     rendered_figures,
 )
+from rt_hands.evaluation.sheets import check_sheets
 from rt_hands.formats import load_rig
 from rt_hands.inference.cpm import Cpm
 from rt_hands.output_files import check_new
@@ -72,7 +73,7 @@ class Options:
     json: Path | None = None
     """Write the figures to this file."""
     overwrite: bool = False
-    """Replace a file of that name that is already there."""
+    """Replace files of these names that are already there."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,7 +92,12 @@ def main(argv: Sequence[str]) -> int:
             "There is nothing to evaluate: --scenes is 0 and no rig is given. Give --scenes 1 or more, or --rig FILE "
             "and --source VIDEO [VIDEO ...]."
         )
-    check_folder(options.pictures)
+    for there, names in (
+        (options.scenes, "rendered_[0-9][0-9].png"),
+        (options.rig, "real_[0-9][0-9][0-9][0-9].png"),
+    ):
+        if there and options.pictures is not None:
+            check_sheets(options.pictures, names, options.overwrite, "--pictures")
     figures: dict[str, float] = {}
     with_network = options.noise_px is None or options.rig is not None
     cpm = Cpm.load(options.model, options.engine, options.threads) if with_network else None

@@ -63,13 +63,13 @@ def sheet(tiles: list[Image], across: int) -> Image:
     return np.vstack([np.hstack(full[i : i + across]) for i in range(0, len(full), across)])
 
 
-def check_sheets(folder: Path, name: str, overwrite: bool) -> None:
-    """Make the folder, before the work; raises InvalidInput where it holds sheets of that name (`*`: of any)."""
+def check_sheets(folder: Path, names: str, overwrite: bool, option: str = "--sheets") -> None:
+    """Make the folder, before the work; raises InvalidInput where it holds pictures of these names (`*_[0-9].png`)."""
     check_folder(folder)
-    there = sorted(folder.glob(f"{name}_[0-9][0-9].png"))
+    there = sorted(folder.glob(names))
     if there and not overwrite:
         raise InvalidInput(
-            f"{there[0]} is already there. Give another --sheets, or --overwrite to replace it."
+            f"{there[0]} is already there. Give another {option}, or --overwrite to replace it."
         )
 
 
