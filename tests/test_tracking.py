@@ -61,10 +61,11 @@ def test_one_crop_a_frame_in_the_steady_state(film):
         film(*hands)
     assert film.crops[2:] == [2] * 10
     film.crops.clear()
-    for _ in range(30):
+    for _ in range(66):
         film(hands[0])
-    late = film.crops[10:]
-    # Searched every 170 ms: once in six frames.
+    # Lost after 200 ms; then searched every other frame for a second, and every 170 ms: once in six frames.
+    soon, late = film.crops[8:34], film.crops[40:]
+    assert set(soon) == {1, 2} and 12 <= soon.count(2) <= 14
     assert set(late) == {1, 2} and 3 <= late.count(2) <= 5
 
 
@@ -121,6 +122,38 @@ def test_second_hand_is_found_while_the_first_is_followed(film):
         film(first)
     states = [film(first, second).states for _ in range(20)]
     assert all(state[0] is SEEN for state in states) and states[-1] == (SEEN, SEEN)
+
+
+def test_what_lies_beside_a_hand_is_looked_at_before_what_lies_upon_it(film):
+    """A search may read the hand that is followed upside down: no copy of it, but the other hand is more likely one."""
+    first = PaintedHand(0, (480, 240), 140)
+    for _ in range(3):
+        film(first)
+    corner = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
+    upon = np.column_stack([2 * np.array([480, 240]) - first.points_px(), np.ones(85)]).astype(np.float32)
+    spots = [Spot((None, Sighting(1, points, 0.9, 1.0, box_of(points, 0.05)))) for points in (upon, corner)]
+    assert not film.tracker._is_followed(spots[0])
+    film.tracker._hint(spots, 1)
+    ((hint, _),) = film.tracker._hints
+    assert hint is spots[1].best.points_px
+
+
+def test_what_a_closer_look_shows_too_badly_is_looked_at_once_more(film):
+    """A search may place a hand half beside itself."""
+    first = PaintedHand(0, (480, 240), 140)
+    for _ in range(3):
+        film(first)
+    corner = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
+    weak, strong = (Spot((None, Sighting(1, corner, p, 1.0, box_of(corner, 0.05)))) for p in (0.8, 0.93))
+    film.tracker._hint([strong], 2)
+    assert not film.tracker._hints
+    film.tracker._hint([weak], 2)
+    looks = film.tracker.plan((640, 480), film.t_ns + STEP_NS)
+    assert [look.closer for look in looks] == [0, 2] and looks[1].crop.side > 100
+    # Nothing is seen there, and that is that.
+    black = film.cpm([(picture(first), look.crop) for look in looks])
+    film.tracker.update(looks, black, film.t_ns + STEP_NS)
+    assert not film.tracker._hints
 
 
 def test_beside_a_followed_hand_another_must_be_surer_and_upon_it_all_but_certain(film):

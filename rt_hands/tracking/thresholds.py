@@ -85,6 +85,9 @@ class Timing:
     """A hand not confirmed for this long is lost: a blink, a blurred wave; longer looks like a ghost."""
     search_every_ms: float = 170.0
     """While one hand is followed and the other missing, one more crop this often: 1 frame in 5 at 30 fps."""
+    search_soon_ms: float = 60.0
+    soon_for_ms: float = 1000.0
+    """The same for so long after a hand was found or lost: two hands come together, and what was lost is near."""
     longest_step_ms: float = 500.0
     """After a longer gap between frames the motion says nothing any more: start again."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import crop_round, crops_beside, extent_of, fine_search_crops, search_crops
+from rt_hands.tracking.crops import Box, crop_round, crops_beside, extent_of, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Spot,
@@ -31,6 +31,8 @@ OWN_CHANNELS = 0.5
 hop between two readings of one hand whenever these are about even."""
 WINDOW_MS, MOST_WINDOWS = 40.0, 4
 """Where hands are searched for, one window for so much time since the last frame."""
+MOST_CLOSER = 2
+"""Looks at a hint, each round what the one before saw."""
 STILL = 0.06
 """A crop is kept while the hand stays this close to its middle, in crop sides: moving it adds jitter of its own."""
 STILL_TURN_RAD = 0.15
@@ -38,11 +40,14 @@ STILL_TURN_RAD = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint."""
+    """One crop to be read, and why: the hand followed in it; none for a search or a closer look at a hint.
+
+    closer: which look at the hint it is, 0 for a search.
+    """
 
     crop: Crop
     hand: int | None = None
-    closer: bool = False
+    closer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,10 @@ class Tracker:
         self.smooth = True
         self._tracks = [Track(), Track()]
         self._crops: dict[int, Crop] = {}
-        self._hints: list[NDArray[np.float32]] = []
+        self._hints: list[tuple[NDArray[np.float32], int]] = []
         self._searches = 0
         self._searched_ns: int | None = None
+        self._changed_ns: int | None = None
         self._last_ns: int | None = None
 
     @property
@@ -86,7 +92,8 @@ class Tracker:
         """Forget both hands, as for another video."""
         for track in self._tracks:
             track.lose()
-        self._crops, self._hints, self._last_ns, self._searched_ns = {}, [], None, None
+        self._crops, self._hints, self._last_ns = {}, [], None
+        self._searched_ns = self._changed_ns = None
 
     def adopt(self, hands: Hands2D, t_ns: int) -> Tracked:
         """Follow a Detector's hands in this frame from now on, and no others."""
@@ -137,7 +144,8 @@ class Tracker:
             return looks
         if self._hints:
             return looks + [
-                Look(crop_round(points, self.limits.point_in_box), closer=True) for points in self._hints
+                Look(crop_round(points, self.limits.point_in_box), closer=closer)
+                for points, closer in self._hints
             ]
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
@@ -160,7 +168,10 @@ class Tracker:
         return Look(crop, hand)
 
     def _search_is_due(self, t_ns: int) -> bool:
-        return self._searched_ns is None or t_ns - self._searched_ns >= self.timing.search_every_ms * 1e6
+        timing = self.timing
+        soon = self._changed_ns is not None and t_ns - self._changed_ns < timing.soon_for_ms * 1e6
+        every_ms = timing.search_soon_ms if soon else timing.search_every_ms
+        return self._searched_ns is None or t_ns - self._searched_ns >= every_ms * 1e6
 
     def _next_window(self, size_px: tuple[int, int]) -> Crop:
         """Large windows in turn; every third search one of the small ones; every other one round a hand followed."""
@@ -180,6 +191,7 @@ class Tracker:
 
     def update(self, looks: Sequence[Look], read: Read, t_ns: int) -> Tracked:
         """Take in what the network says of the crops of `plan`, in the same order."""
+        before = self.states
         seen: set[int] = set()
         spare: list[Spot] = []
         for i, look in enumerate(looks):
@@ -192,11 +204,14 @@ class Tracker:
         self._turn_sides()
         self._hints = []
         for i, look in enumerate(looks):
-            if look.closer:
-                spare += self._spots(read, i, look)
-            elif look.hand is None:
-                self._hint(self._spots(read, i, look))
+            if look.hand is None:
+                found = self._spots(read, i, look)
+                spare += found if look.closer else []
+                if look.closer < MOST_CLOSER:
+                    self._hint(found, look.closer + 1)
         self._start_new(spare, t_ns)
+        if [state is State.LOST for state in before] != [state is State.LOST for state in self.states]:
+            self._changed_ns = t_ns
         return self._report(t_ns)
 
     def _spots(self, read: Read, crop: int, look: Look) -> list[Spot]:
@@ -214,12 +229,18 @@ class Tracker:
         Two readings of one hand that share its fingers look like a second one now and then.
         """
         limits = self.limits
-        boxes = [t.box for h, t in enumerate(self._tracks) if h != hand and t.confirmed and t.box is not None]
-        if not boxes:
+        if not self._boxes(hand):
             return spot.reaches(limits.found)
-        upon = any(spot.best.box.overlap(box) > limits.upon for box in boxes)
         # The side is known then, so one side's reading must reach the bar alone.
-        return spot.best.reaches(limits.certain if upon else limits.second)
+        return spot.best.reaches(limits.certain if self._is_upon(spot, hand) else limits.second)
+
+    def _boxes(self, hand: int | None) -> list[Box]:
+        """Of the hands that are there, but for one."""
+        return [t.box for h, t in enumerate(self._tracks) if h != hand and t.confirmed and t.box is not None]
+
+    def _is_upon(self, spot: Spot, hand: int | None = None) -> bool:
+        """Whether a spot lies upon a hand that is there, other than the given one."""
+        return any(spot.best.box.overlap(box) > self.limits.upon for box in self._boxes(hand))
 
     def _take_followed(self, hand: int, found: list[Spot], t_ns: int, spare: list[Spot]) -> bool:
         """Give a followed hand the spot of its crop nearest to it, whatever side it looks like; the rest is spare."""
@@ -266,11 +287,17 @@ class Tracker:
         if all(wrong) or any(wrong[h] and not self._tracks[1 - h].alive for h in range(N_HANDS)):
             self.exchange()
 
-    def _hint(self, found: list[Spot]) -> None:
-        """Remember hands seen in a search, away from those followed, for a closer look in the next frame."""
+    def _hint(self, found: list[Spot], closer: int) -> None:
+        """Remember hands seen in a search, away from those followed, for a closer look in the next frame.
+
+        So are those that a closer look does not show well enough: a search may have placed them beside themselves.
+        """
         free = sum(not track.alive for track in self._tracks)
         fresh = [spot for spot in found if not self._is_followed(spot)]
-        self._hints += [spot.best.points_px for spot in fresh[: free - len(self._hints)]]
+        if closer > 1:
+            fresh = [spot for spot in fresh if not self._is_strong(spot)]
+        fresh.sort(key=self._is_upon)
+        self._hints += [(spot.best.points_px, closer) for spot in fresh[: free - len(self._hints)]]
 
     def _is_followed(self, spot: Spot) -> bool:
         """Whether a spot is a hand already followed, or a part of one."""
