@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_cameras import Scripted
-from test_capture import TIMES_MS, Stamped, write_images, write_session, write_video
+from test_capture import TIMES_MS, Stamped, write_session, write_video
+from test_images import write_images
 
 from rt_hands.capture import choose, open_source
 from rt_hands.capture.devices import Device
