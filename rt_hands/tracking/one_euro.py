@@ -16,12 +16,14 @@ Points = NDArray[np.float64]
 class Smoothing:
     """min_cutoff_hz: cutoff at rest, lower is steadier. beta: Hz of cutoff gained per hand size a second of speed.
 
-    Speed is divided by the hand's size, so that near and far hands are smoothed alike. d_cutoff_hz: of the speed.
+    Speed is divided by the hand's size, so that near and far hands are smoothed alike. d_cutoff_hz: of the speed. On
+    train people's takes hands of 2 to 4 sizes a second are read to 5.6 % of their size, come out at 5.7, and at 6.0
+    with a beta of 8 and a d_cutoff_hz of 2; resting ones tremble by 0.72 % instead of 0.99, and 0.71.
     """
 
     min_cutoff_hz: float = 1.2
-    beta: float = 8.0
-    d_cutoff_hz: float = 2.0
+    beta: float = 10.0
+    d_cutoff_hz: float = 4.0
 
 
 @dataclass(slots=True)

@@ -21,7 +21,9 @@ from rt_hands.tracking.track import LEAST_STEP_S
 from rt_hands.tracking.tracker import HELD_SCORE, Tracker
 from rt_hands.types import Frame, Hands2D, Hands3D
 
-SMOOTHING_3D = Smoothing(min_cutoff_hz=2.0, beta=12.0, d_cutoff_hz=2.0)
+SMOOTHING_3D = Smoothing(min_cutoff_hz=2.0, beta=24.0, d_cutoff_hz=4.0)
+"""On train people's takes hands of 0.3 to 0.6 m/s are lifted to 4.4 mm, come out at 4.6, and at 5.1 with a beta of 12
+and a d_cutoff_hz of 2; resting ones tremble by 0.73 mm instead of 0.98, and 0.72."""
 HOLD_MS = 200.0
 """A hand that can't be lifted for this long is gone; as in one view."""
 EXCHANGE_RATIO = 0.5
