@@ -12,7 +12,7 @@ from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read, Told
 from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.both_ways import both_ways, two_sizes
-from rt_hands.tracking.crops import crop_round, crops_beside, fine_search_crops, search_crops
+from rt_hands.tracking.crops import SMALL_HAND, crop_round, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Sighting,
@@ -26,9 +26,6 @@ from rt_hands.tracking.readings import (
 )
 from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D, Image
-
-SMALL_HAND = 0.25
-"""Of the picture's shorter side: where one hand is smaller, the other one may be too small for the large windows."""
 
 
 class Detector:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin import PaintedHand, picture
 
-from rt_hands.tracking.crops import box_of
+from rt_hands.tracking.crops import box_of, search_crops
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.readings import Sighting, Spot
 from rt_hands.tracking.thresholds import Timing
 from rt_hands.tracking.track import State
-from rt_hands.tracking.tracker import Tracked, Tracker
+from rt_hands.tracking.tracker import Look, Tracked, Tracker
 
 STEP_NS = 33_333_333
 SEEN, HELD, LOST = State.SEEN, State.HELD, State.LOST
@@ -133,9 +133,10 @@ def test_what_lies_beside_a_hand_is_looked_at_before_what_lies_upon_it(film):
     upon = np.column_stack([2 * np.array([480, 240]) - first.points_px(), np.ones(85)]).astype(np.float32)
     spots = [Spot((None, Sighting(1, points, 0.9, 1.0, box_of(points, 0.05)))) for points in (upon, corner)]
     assert not film.tracker._is_followed(spots[0])
-    film.tracker._hint(spots, 1)
-    ((hint, _),) = film.tracker._hints
-    assert hint is spots[1].best.points_px
+    whole = Look(search_crops((640, 480))[0])
+    film.tracker._hint(spots, whole)
+    (hint,) = film.tracker._hints
+    assert box_of(corner, 0.05).centre_px == pytest.approx(hint.crop.centre_px, abs=20)
 
 
 def test_what_a_closer_look_shows_too_badly_is_looked_at_once_more(film):
@@ -145,9 +146,10 @@ def test_what_a_closer_look_shows_too_badly_is_looked_at_once_more(film):
         film(first)
     corner = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
     weak, strong = (Spot((None, Sighting(1, corner, p, 1.0, box_of(corner, 0.05)))) for p in (0.8, 0.93))
-    film.tracker._hint([strong], 2)
+    once = Look(search_crops((640, 480))[0], closer=1)
+    film.tracker._hint([strong], once)
     assert not film.tracker._hints
-    film.tracker._hint([weak], 2)
+    film.tracker._hint([weak], once)
     looks = film.tracker.plan((640, 480), film.t_ns + STEP_NS)
     assert [look.closer for look in looks] == [0, 2] and looks[1].crop.side > 100
     # Nothing is seen there, and that is that.

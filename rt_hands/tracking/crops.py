@@ -19,6 +19,8 @@ networks fail on tighter crops."""
 BESIDE: Final = 1.5
 """How much wider than a hand's own crop those are in which the other hand is looked for."""
 MIDDLE_MCP: Final = 9
+SMALL_HAND: Final = 0.25
+"""Of the picture's shorter side: where one hand is smaller, the other one may be too small for the large windows."""
 TILE_OVERLAP: Final = 0.4
 """Overlap of neighbouring search windows: a hand as wide as this share of a window lies whole in one of them."""
 

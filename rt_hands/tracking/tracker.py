@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
-from rt_hands.tracking.crops import Box, crop_round, crops_beside, extent_of, fine_search_crops, search_crops
+from rt_hands.tracking.crops import (
+    MARGIN,
+    SMALL_HAND,
+    Box,
+    crop_round,
+    crops_beside,
+    extent_of,
+    fine_search_crops,
+    search_crops,
+)
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Spot,
@@ -31,6 +40,13 @@ OWN_CHANNELS = 0.5
 hop between two readings of one hand whenever these are about even."""
 WINDOW_MS, MOST_WINDOWS = 40.0, 4
 """Where hands are searched for, one window for so much time since the last frame."""
+LARGE, SMALL, BESIDE = "large", "small", "beside"
+NONE_FOLLOWED = (LARGE, LARGE, SMALL)
+LARGE_FOLLOWED = (LARGE, BESIDE, LARGE, BESIDE, SMALL, BESIDE)
+SMALL_FOLLOWED = (SMALL, SMALL, BESIDE, SMALL, SMALL, LARGE)
+"""Kinds of search windows in turn. A small hand is of a person who stands back: the other one is as small."""
+HINT_SLACK = 0.15
+"""Least margin of a closer look, of the side of the crop that hinted at it: small hands are read as clumps."""
 MOST_CLOSER = 2
 """Looks at a hint, each round what the one before saw."""
 STILL = 0.06
@@ -76,8 +92,9 @@ class Tracker:
         self.smooth = True
         self._tracks = [Track(), Track()]
         self._crops: dict[int, Crop] = {}
-        self._hints: list[tuple[NDArray[np.float32], int]] = []
+        self._hints: list[Look] = []
         self._searches = 0
+        self._turns = dict.fromkeys((LARGE, SMALL, BESIDE), 0)
         self._searched_ns: int | None = None
         self._changed_ns: int | None = None
         self._last_ns: int | None = None
@@ -143,10 +160,7 @@ class Tracker:
         if all(track.alive for track in self._tracks):
             return looks
         if self._hints:
-            return looks + [
-                Look(crop_round(points, self.limits.point_in_box), closer=closer)
-                for points, closer in self._hints
-            ]
+            return looks + self._hints
         if not looks or self._search_is_due(t_ns):
             self._searched_ns = t_ns
             # A slow camera leaves time for more: at 6 fps one window a frame would take a second and a half.
@@ -174,18 +188,19 @@ class Tracker:
         return self._searched_ns is None or t_ns - self._searched_ns >= every_ms * 1e6
 
     def _next_window(self, size_px: tuple[int, int]) -> Crop:
-        """Large windows in turn; every third search one of the small ones; every other one round a hand followed."""
-        large, small = search_crops(size_px), fine_search_crops(size_px)
-        step, self._searches = self._searches, self._searches + 1
+        """The search windows of each kind in turn, the kinds in the order that suits what is followed."""
         followed = next((t for t in self._tracks if t.confirmed and t.box is not None), None)
-        if followed is not None:
-            step, is_beside = divmod(step, 2)
-            if is_beside:
-                beside = crops_beside(followed.points_px, self.limits.point_in_box)[1:]
-                return beside[step % len(beside)]
-        if small and step % 3 == 2:
-            return small[step // 3 % len(small)]
-        return large[(step - step // 3 if small else step) % len(large)]
+        of_kind = {LARGE: search_crops(size_px), SMALL: fine_search_crops(size_px)}
+        order: tuple[str, ...] = NONE_FOLLOWED if len(of_kind[LARGE]) > 1 else NONE_FOLLOWED[1:]
+        if followed is not None and followed.box is not None:
+            is_small = followed.box.size_px < SMALL_HAND * min(size_px)
+            order = SMALL_FOLLOWED if is_small else LARGE_FOLLOWED
+            of_kind[BESIDE] = tuple(crops_beside(followed.points_px, self.limits.point_in_box)[1:])
+        kinds = [kind for kind in order if of_kind[kind]]
+        kind = kinds[self._searches % len(kinds)]
+        self._searches += 1
+        turn, self._turns[kind] = self._turns[kind], self._turns[kind] + 1
+        return of_kind[kind][turn % len(of_kind[kind])]
 
     # --- what was seen ------------------------------------------------------------------------------------
 
@@ -208,7 +223,7 @@ class Tracker:
                 found = self._spots(read, i, look)
                 spare += found if look.closer else []
                 if look.closer < MOST_CLOSER:
-                    self._hint(found, look.closer + 1)
+                    self._hint(found, look)
         self._start_new(spare, t_ns)
         if [state is State.LOST for state in before] != [state is State.LOST for state in self.states]:
             self._changed_ns = t_ns
@@ -287,17 +302,20 @@ class Tracker:
         if all(wrong) or any(wrong[h] and not self._tracks[1 - h].alive for h in range(N_HANDS)):
             self.exchange()
 
-    def _hint(self, found: list[Spot], closer: int) -> None:
+    def _hint(self, found: list[Spot], look: Look) -> None:
         """Remember hands seen in a search, away from those followed, for a closer look in the next frame.
 
         So are those that a closer look does not show well enough: a search may have placed them beside themselves.
         """
         free = sum(not track.alive for track in self._tracks)
         fresh = [spot for spot in found if not self._is_followed(spot)]
-        if closer > 1:
+        if look.closer:
             fresh = [spot for spot in fresh if not self._is_strong(spot)]
         fresh.sort(key=self._is_upon)
-        self._hints += [(spot.best.points_px, closer) for spot in fresh[: free - len(self._hints)]]
+        for spot in fresh[: free - len(self._hints)]:
+            slack_px = max(HINT_SLACK * look.crop.side - MARGIN * spot.best.box.size_px, 0.0)
+            crop = crop_round(spot.best.points_px, self.limits.point_in_box, slack_px / 2)
+            self._hints.append(Look(crop, closer=look.closer + 1))
 
     def _is_followed(self, spot: Spot) -> bool:
         """Whether a spot is a hand already followed, or a part of one."""
