@@ -12,7 +12,7 @@ from rt_hands.errors import InvalidInput
 from rt_hands.inference.cpm import Cpm, Read, Told
 from rt_hands.inference.preprocess import Crop
 from rt_hands.tracking.both_ways import both_ways, two_sizes
-from rt_hands.tracking.crops import SMALL_HAND, crop_round, crops_beside, fine_search_crops, search_crops
+from rt_hands.tracking.crops import SMALL_HAND, crops_beside, fine_search_crops, search_crops
 from rt_hands.tracking.readings import (
     HandsBuilder,
     Sighting,
@@ -110,7 +110,7 @@ class Detector:
 
     def _read_hands(self, image: Image, hands: list[Sighting], clock: StageClock, last: bool) -> Read:
         """Crops round hands; the last look is the one that counts, see `read`."""
-        jobs = [(image, crop_round(hand.points_px, self.limits.point_in_box)) for hand in hands]
+        jobs = [(image, hand.closer(self.limits)) for hand in hands]
         if last or not self.mirror:
             return self.read(jobs, clock)
         return both_ways(self.cpm, jobs, clock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from rt_hands import _core
 from rt_hands.inference.cpm import Read
+from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HAND, N_HANDS, N_JOINTS, N_POINTS, hand_slice
-from rt_hands.tracking.crops import Box, box_of
+from rt_hands.tracking.crops import MARGIN, Box, box_of, crop_round
 from rt_hands.tracking.thresholds import Bar, Thresholds
 from rt_hands.types import Hands2D
 
 APART = 0.08
 """Readings of a point that lie further apart than this, in crop sides, are of different things: no mean of them."""
+
+HINT_SLACK = 0.15
+"""Least margin of a closer look, of the side of the crop that hinted at it: small hands are read as clumps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Sighting:
     """One side's channels of one crop, taken as a hand.
 
     side: 0 right, 1 left. points_px: (85, 3) x, y, peak. presence, peak: see `Thresholds`. box: round the points.
+    crop_px: side of the crop.
     """
 
     side: int
@@ -32,6 +37,7 @@ class Sighting:
     presence: float
     peak: float
     box: Box
+    crop_px: float = 0.0
 
     @property
     def evidence(self) -> float:
@@ -41,6 +47,11 @@ class Sighting:
     def reaches(self, bar: Bar) -> bool:
         """Whether presence and peak reach a bar."""
         return bar.reached(self.presence, self.peak)
+
+    def closer(self, limits: Thresholds) -> Crop:
+        """The crop for a closer look."""
+        slack_px = max(HINT_SLACK * self.crop_px - MARGIN * self.box.size_px, 0.0)
+        return crop_round(self.points_px, limits.point_in_box, slack_px / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class Spot:
     def as_side(self, side: int) -> Sighting:
         """The hand as one of a side; where it was not read so, the other side's points under this side's name."""
         read = self.by_side[side] or self.best
-        return Sighting(side, read.points_px, self.presence, read.peak, read.box)
+        return replace(read, side=side, presence=self.presence)
 
     def is_of(self, hand: Sighting, limits: Thresholds) -> bool:
         """Whether one of the readings is this hand or a part of it."""
@@ -114,7 +125,7 @@ def sightings(read: Read, crop: int, bar: Bar, limits: Thresholds, longest: floa
         if box is None or not box.size_px >= bar.share * read.crops[crop].side:
             continue
         if longest == inf or longest_bone(points, limits.point_in_box) <= longest * box.size_px:
-            found.append(Sighting(side, points, presence, peak, box))
+            found.append(Sighting(side, points, presence, peak, box, read.crops[crop].side))
     return found
 
 

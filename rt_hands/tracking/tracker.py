@@ -12,7 +12,6 @@ from rt_hands.inference.cpm import Read
 from rt_hands.inference.preprocess import Crop
 from rt_hands.layout import N_HANDS
 from rt_hands.tracking.crops import (
-    MARGIN,
     SMALL_HAND,
     Box,
     crop_round,
@@ -45,8 +44,6 @@ NONE_FOLLOWED = (LARGE, LARGE, SMALL)
 LARGE_FOLLOWED = (LARGE, BESIDE, LARGE, BESIDE, SMALL, BESIDE)
 SMALL_FOLLOWED = (SMALL, SMALL, BESIDE, SMALL, SMALL, LARGE)
 """Kinds of search windows in turn. A small hand is of a person who stands back: the other one is as small."""
-HINT_SLACK = 0.15
-"""Least margin of a closer look, of the side of the crop that hinted at it: small hands are read as clumps."""
 MOST_CLOSER = 2
 """Looks at a hint, each round what the one before saw."""
 STILL = 0.06
@@ -312,10 +309,8 @@ class Tracker:
         if look.closer:
             fresh = [spot for spot in fresh if not self._is_strong(spot)]
         fresh.sort(key=self._is_upon)
-        for spot in fresh[: free - len(self._hints)]:
-            slack_px = max(HINT_SLACK * look.crop.side - MARGIN * spot.best.box.size_px, 0.0)
-            crop = crop_round(spot.best.points_px, self.limits.point_in_box, slack_px / 2)
-            self._hints.append(Look(crop, closer=look.closer + 1))
+        kept = fresh[: free - len(self._hints)]
+        self._hints += [Look(spot.best.closer(self.limits), closer=look.closer + 1) for spot in kept]
 
     def _is_followed(self, spot: Spot) -> bool:
         """Whether a spot is a hand already followed, or a part of one."""
