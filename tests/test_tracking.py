@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin import PaintedHand, picture
 
-from rt_hands.tracking.crops import box_of, search_crops
+from rt_hands.tracking.crops import box_of, crop_round, fine_search_crops, search_crops
 from rt_hands.tracking.one_euro import OneEuro, Smoothing
 from rt_hands.tracking.readings import Sighting, Spot
-from rt_hands.tracking.thresholds import Timing
+from rt_hands.tracking.thresholds import Thresholds, Timing
 from rt_hands.tracking.track import State
 from rt_hands.tracking.tracker import Look, Tracked, Tracker
 
@@ -137,6 +137,33 @@ def test_what_lies_beside_a_hand_is_looked_at_before_what_lies_upon_it(film):
     film.tracker._hint(spots, whole)
     (hint,) = film.tracker._hints
     assert box_of(corner, 0.05).centre_px == pytest.approx(hint.crop.centre_px, abs=20)
+
+
+@pytest.mark.parametrize(("size_px", "small"), [(60, 4), (200, 1)])
+def test_beside_a_small_hand_small_ones_are_looked_for(film, size_px, small):
+    hand = PaintedHand(0, (320, 240), size_px)
+    while film.tracker.states[0] is not SEEN:
+        film(hand)
+    sides = []
+    for _ in range(12):
+        image = picture(hand, size_px=film.size_px)
+        looks = film.tracker.plan(film.size_px, film.t_ns)
+        film.tracker.update(looks, film.cpm([(image, look.crop) for look in looks]), film.t_ns)
+        film.t_ns += STEP_NS
+        sides += [look.crop.side for look in looks if look.hand is None]
+    fine = fine_search_crops(film.size_px)[0].side
+    assert len(sides) == 6 and sides.count(fine) == small
+
+
+def test_closer_looks_at_small_hands_have_room() -> None:
+    """Seen small in its crop, a hand is read as a clump, smaller than it is; seen large, its own margin is enough."""
+    points = np.column_stack([standin.TEMPLATE_UV * 100, np.ones(85)]).astype(np.float32)
+    box = box_of(points, 0.05)
+    seen_small, seen_large = (Sighting(0, points, 0.9, 1.0, box, crop_px) for crop_px in (800, 160))
+    limits = Thresholds()
+    assert seen_large.closer(limits) == crop_round(points, limits.point_in_box)
+    wider = seen_small.closer(limits).side - seen_large.closer(limits).side
+    assert wider == pytest.approx(0.15 * 800 - 0.35 * box.size_px, abs=1)
 
 
 def test_what_a_closer_look_shows_too_badly_is_looked_at_once_more(film):
