@@ -14,7 +14,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from rich.console import Console
-from standin import PaintedHand, picture, worst_px
+from standin import PaintedHand, picture, truth
 from test_camera import camera
 
 from rt_hands import Rig, offline_reading, process
@@ -78,8 +78,9 @@ def test_session_to_table_with_the_filled_gap_marked(take, run, tmp_path, capsys
     # The future says where the hands of the first frames are, too.
     assert all(s.hands.present.all() for s in samples)
     for i in (5, 11, 12, 13, 18):
-        # Measured: 6 px, video coding of the painted colours for the most part.
-        assert worst_px(samples[i].hands, *pair(i)) < 14
+        away = np.hypot(*(samples[i].hands.points_px[:, :2] - truth(*pair(i))).T)
+        # Measured: 2.1 px. Video coding makes a painted colour another point's now and then.
+        assert np.sort(away)[-4] < 4
     notes = json.loads((tmp_path / "hands.json").read_text())
     assert {"camera": "cam", "hand": 0, "first": 12, "last": 13} in notes["filled"]
     filled = [s.frame for s in samples if s.hands.present[0] and s.hands.presence[0] == 0]
