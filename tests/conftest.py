@@ -63,6 +63,14 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "tensorrt"
 
 
+@pytest.fixture
+def small(tmp_path):
+    """A network of three layers for the fake TensorRT, and its answer; see `small_engine`."""
+    from small_engine import write_small
+
+    return write_small(tmp_path / "small.onnx")
+
+
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory):
     """The CUDA kernels, compiled once for the CPU."""
