@@ -117,7 +117,8 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except OSError as error:
         if error.errno not in PLACES:
             raise
-        print(f"error: {error.filename or 'A file'} can't be written: {error.strerror}.", file=sys.stderr)
+        what = error.filename or "What this command writes"
+        print(f"error: {what} can't be written: {error.strerror}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,3 +121,14 @@ def test_a_rig_goes_under_no_other_files_name_unasked(tmp_path: Path, name: str)
     assert not (tmp_path / name).exists()
     assert main([str(tmp_path / "rig.toml"), str(tmp_path / "copy.toml")]) == 0
     assert_same(rig(), load_rig(tmp_path / "copy.toml"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a disk without room, is Linux's own.")
+def test_a_printout_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    rig().save(tmp_path / "rig.toml")
+    words = [sys.executable, "-m", "rt_hands.formats", str(tmp_path / "rig.toml")]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    said = ended.stderr.splitlines()[-1]
+    assert said == "error: What this command writes can't be written: No space left on device."
